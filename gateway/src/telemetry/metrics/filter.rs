@@ -1,0 +1,169 @@
+//! What is counted of each filter.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cells::{CALL_BOUNDS, Counter, Gauge, Histogram, HistogramSum};
+use super::encode::Page;
+use super::sharded::Sharded;
+use crate::telemetry::Phase;
+
+/// Calls of one filter, on one worker.
+#[derive(Debug, Default)]
+pub struct FilterMetrics {
+    phases: [PhaseMetrics; Phase::ALL.len()],
+    failures: [Counter; FilterFailure::ALL.len()],
+    /// Instances built to replace one that failed.
+    pub restarts: Counter,
+    /// 1 while the filter's circuit is open on this worker, else 0.
+    pub circuit_open: Gauge,
+}
+
+#[derive(Debug)]
+struct PhaseMetrics {
+    outcomes: [Counter; FilterOutcome::ALL.len()],
+    duration: Histogram<12>,
+}
+
+/// How a call of a filter ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterOutcome {
+    /// The request goes on.
+    Continue,
+    /// The request waits for more.
+    Pause,
+    /// The filter answered in the upstream's place.
+    Respond,
+    /// The filter denied the request, as a rate limit does.
+    Deny,
+    /// The filter closed the stream.
+    Close,
+    /// The filter failed; see [`FilterFailure`].
+    Fail,
+}
+
+/// Why a filter failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterFailure {
+    /// Its code trapped.
+    Trap,
+    /// It used up its CPU budget.
+    Budget,
+    /// The host could not serve it.
+    Host,
+    /// Its circuit was open, so it was not called.
+    CircuitOpen,
+}
+
+impl FilterOutcome {
+    const ALL: [Self; 6] = [Self::Continue, Self::Pause, Self::Respond, Self::Deny, Self::Close, Self::Fail];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::Pause => "pause",
+            Self::Respond => "respond",
+            Self::Deny => "deny",
+            Self::Close => "close",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl FilterFailure {
+    const ALL: [Self; 4] = [Self::Trap, Self::Budget, Self::Host, Self::CircuitOpen];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Budget => "budget",
+            Self::Host => "host",
+            Self::CircuitOpen => "circuit_open",
+        }
+    }
+}
+
+impl Default for PhaseMetrics {
+    fn default() -> Self {
+        Self { outcomes: Default::default(), duration: Histogram::new(&CALL_BOUNDS) }
+    }
+}
+
+impl FilterMetrics {
+    /// Counts one call.
+    pub fn call(&self, phase: Phase, outcome: FilterOutcome, duration: Duration) {
+        let phase = &self.phases[phase as usize];
+        phase.outcomes[outcome as usize].inc();
+        phase.duration.observe(duration);
+    }
+
+    /// Counts one failure.
+    pub fn failure(&self, why: FilterFailure) {
+        self.failures[why as usize].inc();
+    }
+}
+
+type Named = (Arc<str>, Arc<Sharded<FilterMetrics>>);
+
+/// Writes the families of filters. A phase, and an outcome in it, appears with its first call;
+/// failures appear at once, so that their growth from zero is seen.
+pub(super) fn encode(page: &mut Page<'_>, filters: &[Named]) -> fmt::Result {
+    page.counters("filter_calls", "Calls of a filter, by phase and outcome", |family| {
+        each_phase(filters, |name, phase, all| {
+            FilterOutcome::ALL.into_iter().try_for_each(|outcome| {
+                match all.sum(|part| part.phases[phase as usize].outcomes[outcome as usize].get()) {
+                    0 => Ok(()),
+                    count => family.add(
+                        &[("filter", name), ("phase", phase.as_str()), ("outcome", outcome.as_str())],
+                        count,
+                    ),
+                }
+            })
+        })
+    })?;
+    page.histograms("filter_duration_seconds", "Time in one call of a filter", |family| {
+        each_phase(filters, |name, phase, all| {
+            let sum = HistogramSum::of(all.parts().map(|part| &part.phases[phase as usize].duration));
+            if sum.count == 0 {
+                return Ok(());
+            }
+            family.add(&[("filter", name), ("phase", phase.as_str())], &sum)
+        })
+    })?;
+    encode_failures(page, filters)
+}
+
+fn encode_failures(page: &mut Page<'_>, filters: &[Named]) -> fmt::Result {
+    page.counters("filter_failures", "Failures of a filter, by kind", |family| {
+        for (name, all) in filters {
+            for why in FilterFailure::ALL {
+                let count = all.sum(|part| part.failures[why as usize].get());
+                family.add(&[("filter", name), ("kind", why.as_str())], count)?;
+            }
+        }
+        Ok(())
+    })?;
+    page.counters("filter_restarts", "Instances built to replace one that failed", |family| {
+        filters
+            .iter()
+            .try_for_each(|(name, all)| family.add(&[("filter", name)], all.sum(|part| part.restarts.get())))
+    })?;
+    page.gauges("filter_circuits_open", "Workers on which the filter's circuit is open", |family| {
+        filters.iter().try_for_each(|(name, all)| {
+            family.add(&[("filter", name)], all.sum(|part| part.circuit_open.get()))
+        })
+    })
+}
+
+fn each_phase(
+    filters: &[Named],
+    mut write: impl FnMut(&str, Phase, &Sharded<FilterMetrics>) -> fmt::Result,
+) -> fmt::Result {
+    for (name, all) in filters {
+        for phase in Phase::ALL {
+            write(name, phase, all)?;
+        }
+    }
+    Ok(())
+}
