@@ -1,0 +1,223 @@
+//! The host functions that instances may import.
+//!
+//! A linker is filled once per thread and used for many instances: WasmEdge's own objects are
+//! made at the first instantiation and shared by all of them. A function finds the instance that
+//! called it through the thread's note of the innermost call, not through data of its own.
+
+use crate::caller::Caller;
+use crate::instance::InstantiateError;
+use crate::meter;
+use crate::module::Module;
+use crate::raw::{self, Executor, FunctionType, ModuleInstance, Store};
+use crate::trampoline;
+use crate::trap::Trap;
+use crate::types::{ExternType, FuncType};
+use crate::value::{WasmParams, WasmResults};
+use std::cell::{OnceCell, RefCell};
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use wasmedge_sys::ffi;
+
+/// Host functions over a state `S`; stays on the thread that made it.
+pub struct Linker<S: 'static> {
+    definitions: Vec<Definition>,
+    built: OnceCell<Rc<HostModules>>,
+    state: PhantomData<(fn(&S), *const ())>,
+}
+
+struct Definition {
+    module: String,
+    name: String,
+    ty: FuncType,
+    trampoline: trampoline::Trampoline,
+    function: *mut c_void,
+}
+
+impl<S: 'static> Default for Linker<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: 'static> std::fmt::Debug for Linker<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Linker").field("functions", &self.definitions.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S: 'static> Linker<S> {
+    /// A linker without functions.
+    pub fn new() -> Self {
+        Self { definitions: Vec::new(), built: OnceCell::new(), state: PhantomData }
+    }
+
+    /// Defines `module`.`name`, in place of an earlier definition of the same name. Instances
+    /// that exist already keep what they were linked with.
+    ///
+    /// `f` runs on the guest's thread and stack, of which 256 KiB are left at least; a panic in
+    /// it becomes [`Trap::HostPanic`]. It must not block.
+    pub fn func<P: WasmParams, R: WasmResults>(
+        &mut self,
+        module: &str,
+        name: &str,
+        f: fn(&mut Caller<'_, S>, P) -> Result<R, Trap>,
+    ) -> &mut Self {
+        self.built.take();
+        self.definitions.retain(|known| known.module != module || known.name != name);
+        self.definitions.push(Definition {
+            module: module.to_owned(),
+            name: name.to_owned(),
+            ty: FuncType::new(P::TYPES, R::TYPES),
+            trampoline: trampoline::host::<S, P, R>,
+            function: f as *mut c_void,
+        });
+        self
+    }
+
+    /// The type of the host function `module`.`name`, if it is defined.
+    pub fn func_type(&self, module: &str, name: &str) -> Option<&FuncType> {
+        self.definitions
+            .iter()
+            .find(|known| known.module == module && known.name == name)
+            .map(|known| &known.ty)
+    }
+
+    /// Whether every import of `module` is defined here with the same type.
+    ///
+    /// # Errors
+    /// [`InstantiateError::UnresolvedImport`] or [`InstantiateError::ImportType`] for the first
+    /// that is not.
+    pub fn check(&self, module: &Module) -> Result<(), InstantiateError> {
+        for import in module.imports() {
+            let found = self.func_type(&import.module, &import.name);
+            match (&import.ty, found) {
+                (ExternType::Func(wanted), Some(found)) if wanted == found => {}
+                (ExternType::Func(_), Some(found)) => {
+                    return Err(InstantiateError::ImportType {
+                        module: import.module.clone(),
+                        name: import.name.clone(),
+                        wanted: import.ty.clone(),
+                        found: found.clone(),
+                    });
+                }
+                _ => {
+                    return Err(InstantiateError::UnresolvedImport {
+                        module: import.module.clone(),
+                        name: import.name.clone(),
+                        ty: import.ty.clone(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The library's objects for these definitions.
+    pub(crate) fn host_modules(&self) -> Result<Rc<HostModules>, InstantiateError> {
+        if let Some(built) = self.built.get() {
+            return Ok(Rc::clone(built));
+        }
+        let built = Rc::new(HostModules::build(&self.definitions)?);
+        Ok(Rc::clone(self.built.get_or_init(|| built)))
+    }
+}
+
+/// Host modules, the store that names them, and an executor for each page limit in use.
+///
+/// Fields are dropped in order: the store forgets the modules before they go.
+pub(crate) struct HostModules {
+    store: Store,
+    executors: RefCell<Vec<(u32, Rc<Executor>)>>,
+    modules: Vec<(String, ModuleInstance)>,
+}
+
+impl HostModules {
+    fn build(definitions: &[Definition]) -> Result<Self, InstantiateError> {
+        // SAFETY: a new object, owned here.
+        let store = unsafe { Store::new(ffi::WasmEdge_StoreCreate()) }.ok_or(OUT_OF_MEMORY)?;
+        let mut host = Self { store, executors: RefCell::default(), modules: Vec::new() };
+        for definition in definitions {
+            host.add(definition)?;
+        }
+        host.add(&refill_definition())?;
+        let executor = host.executor(1)?;
+        for (_, module) in &host.modules {
+            // SAFETY: all three are alive; the store keeps a pointer to the module, which
+            // outlives it by the order of the fields.
+            let result = unsafe {
+                ffi::WasmEdge_ExecutorRegisterImport(executor.get(), host.store.get(), module.get())
+            };
+            if result.Code != 0 {
+                return Err(InstantiateError::Engine(raw::message(result)));
+            }
+        }
+        Ok(host)
+    }
+
+    fn add(&mut self, definition: &Definition) -> Result<(), InstantiateError> {
+        let ty = FunctionType::of(&definition.ty).ok_or(OUT_OF_MEMORY)?;
+        let module = self.module(&definition.module)?;
+        // SAFETY: the trampoline has the library's signature and was made together with
+        // `function`; the new function is owned by the module it is added to.
+        unsafe {
+            let function = ffi::WasmEdge_FunctionInstanceCreateBinding(
+                ty.get(),
+                Some(definition.trampoline),
+                definition.function,
+                std::ptr::null_mut(),
+                0,
+            );
+            if function.is_null() {
+                return Err(OUT_OF_MEMORY);
+            }
+            ffi::WasmEdge_ModuleInstanceAddFunction(module, raw::string(&definition.name), function);
+        }
+        Ok(())
+    }
+
+    fn module(&mut self, name: &str) -> Result<*mut ffi::WasmEdge_ModuleInstanceContext, InstantiateError> {
+        if let Some((_, module)) = self.modules.iter().find(|(known, _)| known == name) {
+            return Ok(module.get());
+        }
+        // SAFETY: a new object, owned here; the name is copied.
+        let module = unsafe { ModuleInstance::new(ffi::WasmEdge_ModuleInstanceCreate(raw::string(name))) };
+        let module = module.ok_or(OUT_OF_MEMORY)?;
+        let pointer = module.get();
+        self.modules.push((name.to_owned(), module));
+        Ok(pointer)
+    }
+
+    /// The executor that holds instances to `pages` of memory.
+    pub(crate) fn executor(&self, pages: u32) -> Result<Rc<Executor>, InstantiateError> {
+        let mut executors = self.executors.borrow_mut();
+        if let Some((_, executor)) = executors.iter().find(|(limit, _)| *limit == pages) {
+            return Ok(Rc::clone(executor));
+        }
+        let configure = raw::configure(pages).ok_or(OUT_OF_MEMORY)?;
+        // SAFETY: a new object, owned here; the settings are copied. No statistics object: the
+        // library frees it too early.
+        let executor =
+            unsafe { Executor::new(ffi::WasmEdge_ExecutorCreate(configure.get(), std::ptr::null_mut())) };
+        let executor = Rc::new(executor.ok_or(OUT_OF_MEMORY)?);
+        executors.push((pages, Rc::clone(&executor)));
+        Ok(executor)
+    }
+
+    pub(crate) fn store(&self) -> *mut ffi::WasmEdge_StoreContext {
+        self.store.get()
+    }
+}
+
+const OUT_OF_MEMORY: InstantiateError = InstantiateError::OutOfMemory;
+
+/// What the meter calls when a slice of fuel is spent.
+fn refill_definition() -> Definition {
+    Definition {
+        module: meter::MODULE.to_owned(),
+        name: meter::REFILL.to_owned(),
+        ty: meter::refill_type(),
+        trampoline: trampoline::refill,
+        function: std::ptr::null_mut(),
+    }
+}
