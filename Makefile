@@ -1,0 +1,31 @@
+# Thin: each target calls a script of the same name in .make/.
+.DEFAULT_GOAL := help
+.PHONY: help demo test build filters setup lint bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: build filters ## a tour with real requests, then stays up; ONCE=1 ends after the tour
+	@.make/demo
+
+test: setup filters ## formatting, clippy, documentation and every test
+	@.make/test
+
+build: setup ## target/release/tollgate
+	@.make/build
+
+filters: setup ## the Wasm filters, into filters/dist/
+	@.make/filters
+
+setup: ## finds or fetches what the build needs (nothing outside this folder is replaced)
+	@.make/setup
+
+lint: setup ## formatting and clippy alone
+	@.make/lint
+
+bench: build filters ## load test beside nginx, nginx + LuaJIT and bare hyper (bench/README.md)
+	@bench/run
+
+clean: ## removes what was built; keeps .tools/
+	@cargo clean --quiet
+	@rm -rf filters/target filters/dist bench/target bench/out
