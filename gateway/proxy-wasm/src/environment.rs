@@ -1,0 +1,233 @@
+//! What the gateway implements: one [`Stream`] per HTTP exchange and one [`Environment`] per VM.
+//!
+//! Both are called from inside guest callbacks, on the worker's thread, while the VM is borrowed:
+//! an implementation uses interior mutability, records what the guest asked for and never calls the
+//! VM back. The gateway acts on the record when the callback has returned.
+//!
+//! **Writes that cannot be done.** The Rust SDK panics when a write is answered by anything but OK,
+//! and a write that passes silently could let a forged header through. So the guest is told OK, and
+//! [`Stream::refuse`] records the refusal: the gateway ends that exchange by the filter's
+//! `on_failure`. The instance stays healthy. Outside an exchange the refusal is a line of log.
+
+use std::time::Duration;
+
+use crate::abi::{LogLevel, MapType, StreamSide};
+use crate::guest_metrics::GuestMetrics;
+use crate::pairs::Pair;
+use crate::plugin::{Plugin, PluginId};
+use crate::shared_data::SharedData;
+
+/// One HTTP exchange, as a filter sees it.
+///
+/// The VM keeps an `Rc` of it from [`Vm::create_stream`](crate::Vm::create_stream) until the context
+/// is deleted, so that an effective context, a tick or a late operation finds it. A method may be
+/// called at any time during any callback of that VM.
+pub trait Stream: 'static {
+    /// Walks over a map in order, pseudo-headers first, and returns whether the map is available.
+    fn map_pairs(&self, map: MapType, f: &mut dyn FnMut(&[u8], &[u8])) -> bool;
+
+    /// Passes the first value of `name` (any case), or `None`, to `f`; returns `None` without calling
+    /// `f` if the map is not available now. `f` runs the guest's allocator, which may log.
+    fn map_get<R>(&self, map: MapType, name: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> Option<R>;
+
+    /// Replaces all values of `name` by one, or adds it.
+    fn map_set(&self, map: MapType, name: &[u8], value: &[u8]) -> Result<(), MapError>;
+
+    /// Adds a value and keeps those that exist.
+    fn map_add(&self, map: MapType, name: &[u8], value: &[u8]) -> Result<(), MapError>;
+
+    /// Removes all values of `name`; an absent name is not an error.
+    fn map_remove(&self, map: MapType, name: &[u8]) -> Result<(), MapError>;
+
+    /// Replaces the whole map, or leaves it whole on an error.
+    fn map_replace_all(&self, map: MapType, pairs: &[Pair<'_>]) -> Result<(), MapError>;
+
+    /// The bytes of the body that a callback may see now, or `None` outside a body phase.
+    fn body_len(&self, side: StreamSide) -> Option<usize>;
+
+    /// Passes at most `max` bytes from `start` on to `f` (fewer at the end, none beyond it); returns
+    /// `None` without calling `f` outside a body phase. `f` runs the guest's allocator, which may log.
+    fn body_read<R>(
+        &self,
+        side: StreamSide,
+        start: usize,
+        max: usize,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R>;
+
+    /// Replaces `size` bytes at `start` by `data`. Both are clamped to the body: (0, 0) prepends, a
+    /// start at or beyond the end appends, `size` may be `usize::MAX`.
+    fn body_splice(
+        &self,
+        side: StreamSide,
+        start: usize,
+        size: usize,
+        data: &[u8],
+    ) -> Result<(), BufferError>;
+
+    /// Passes the value of a property to `f`, or returns `None` if there is none. `path` has its
+    /// segments separated by NUL. Values are encoded as Envoy does: strings raw, integers 8 bytes
+    /// little-endian, booleans one byte, times and durations int64 nanoseconds, maps as pairs.
+    /// `plugin_name`, `plugin_root_id` and `plugin_vm_id` are answered before this is asked.
+    fn property<R>(&self, path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R>;
+
+    /// Stores a property of the guest's own, readable by it and by later filters.
+    fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), PropertyError>;
+
+    /// Records the answer the guest gives instead of the upstream. The first one counts: a second is
+    /// ignored, as is one after the response headers were sent.
+    fn local_response(&self, response: LocalResponse<'_>);
+
+    /// Records that a paused side goes on.
+    fn resume(&self, side: StreamSide);
+
+    /// Records that the exchange is to be reset, as seen from `side`.
+    fn close(&self, side: StreamSide);
+
+    /// Records that a write of the guest was not done: the exchange fails by the filter's policy.
+    fn refuse(&self, refusal: Refusal);
+}
+
+/// What surrounds a VM: log, timer, shared state.
+pub trait Environment: 'static {
+    /// The exchange type of this gateway.
+    type Stream: Stream;
+
+    /// A line of the guest's log, at most 8 KiB, already filtered by [`log_level`](Self::log_level).
+    /// `plugin` is `None` while the module initialises, `stream` outside an exchange.
+    fn log(&self, plugin: Option<&Plugin>, stream: Option<&Self::Stream>, level: LogLevel, message: &[u8]);
+
+    /// The least level that is logged.
+    fn log_level(&self) -> LogLevel;
+
+    /// Starts, changes or (with `None`) stops the timer of a plugin. The gateway calls
+    /// [`Vm::on_tick`](crate::Vm::on_tick) each period, and may choose a longer one. May arrive while
+    /// [`Vm::add_plugin`](crate::Vm::add_plugin) has not returned the id yet; if it then fails, `None`
+    /// follows.
+    fn set_tick(&self, plugin: PluginId, period: Option<Duration>);
+
+    /// The process-wide shared data.
+    fn shared_data(&self) -> &SharedData;
+
+    /// The process-wide metrics of guests.
+    fn metrics(&self) -> &GuestMetrics;
+
+    /// A guest called a function that this host does not carry out yet; log each name once.
+    fn unimplemented(&self, function: &'static str);
+}
+
+/// An answer of the guest's own.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalResponse<'a> {
+    /// The status, 200 to 599; what a guest passes beyond that becomes 500.
+    pub status: u16,
+    /// A reason for logs, at most 1 KiB; not sent to the client.
+    pub details: &'a [u8],
+    /// The body; limited only by the guest's memory.
+    pub body: &'a [u8],
+    /// Headers to add, at most 1024; names and values are as the guest gave them, unchecked.
+    pub headers: &'a [Pair<'a>],
+    /// The gRPC status, if the guest gave one.
+    pub grpc_status: Option<i32>,
+}
+
+/// Why a map was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    /// There is no such map in this phase, or it has been sent already.
+    #[error("the map is not available now")]
+    Unavailable,
+    /// The name is not one of HTTP, or a pseudo-header this map does not have.
+    #[error("the name is not valid")]
+    BadName,
+    /// The value holds bytes that HTTP forbids, or does not fit its pseudo-header.
+    #[error("the value is not valid")]
+    BadValue,
+    /// The map would exceed the limits of the gateway.
+    #[error("the map would become too large")]
+    TooLarge,
+}
+
+/// Why a body was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BufferError {
+    /// There is no such body in this phase.
+    #[error("the body is not available now")]
+    Unavailable,
+    /// The body would exceed the buffer limit.
+    #[error("the body would become too large")]
+    TooLarge,
+}
+
+/// Why a property was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PropertyError {
+    /// The path names something the gateway owns.
+    #[error("the property cannot be written")]
+    ReadOnly,
+    /// The exchange holds as many properties, or as many bytes of them, as it may.
+    #[error("too many properties")]
+    TooLarge,
+}
+
+/// A write of the guest that was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{function}: {reason}")]
+pub struct Refusal {
+    /// The host function.
+    pub function: &'static str,
+    /// Why.
+    pub reason: RefusalReason,
+}
+
+/// Why a write was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusalReason {
+    /// Not in this phase or context.
+    #[error("not available now")]
+    Unavailable,
+    /// A name that is not valid.
+    #[error("the name is not valid")]
+    BadName,
+    /// A value that is not valid.
+    #[error("the value is not valid")]
+    BadValue,
+    /// Beyond a limit.
+    #[error("too large")]
+    TooLarge,
+    /// A serialized map that does not parse.
+    #[error("the serialized map is malformed")]
+    Malformed,
+    /// Something the gateway owns.
+    #[error("read-only")]
+    ReadOnly,
+}
+
+impl From<MapError> for RefusalReason {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::Unavailable => Self::Unavailable,
+            MapError::BadName => Self::BadName,
+            MapError::BadValue => Self::BadValue,
+            MapError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+impl From<BufferError> for RefusalReason {
+    fn from(error: BufferError) -> Self {
+        match error {
+            BufferError::Unavailable => Self::Unavailable,
+            BufferError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+impl From<PropertyError> for RefusalReason {
+    fn from(error: PropertyError) -> Self {
+        match error {
+            PropertyError::ReadOnly => Self::ReadOnly,
+            PropertyError::TooLarge => Self::TooLarge,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Header maps and trailers.
+//!
+//! A map that is not available reads as empty (NOT_FOUND for one value), since SDKs panic on
+//! BAD_ARGUMENT; a write to it is refused (see [`crate::environment`]).
+
+use tollgate_wasmedge::{Caller, Linker, Trap};
+
+use super::memory::{Copied, ReturnSlot, return_bytes, status_of};
+use super::{State, host_functions};
+use crate::abi::status::Status;
+use crate::abi::types::{MapType, WireMap};
+use crate::environment::{Environment, MapError, RefusalReason, Stream};
+use crate::limits::{HEADER_NAME_BYTES_MAX, HEADER_VALUE_BYTES_MAX};
+use crate::pairs::{self, PairsError};
+
+const SET_PAIRS: &str = "proxy_set_header_map_pairs";
+const ADD: &str = "proxy_add_header_map_value";
+const REPLACE: &str = "proxy_replace_header_map_value";
+const REMOVE: &str = "proxy_remove_header_map_value";
+
+pub(super) fn link<E: Environment>(linker: &mut Linker<State<E>>) {
+    host_functions!(linker, restricted,
+        "proxy_get_header_map_size" => size,
+        "proxy_get_header_map_pairs" => get_pairs,
+        "proxy_set_header_map_pairs" => set_pairs,
+        "proxy_get_header_map_value" => get_value,
+        "proxy_add_header_map_value" => add_value,
+        "proxy_replace_header_map_value" => replace_value,
+        "proxy_remove_header_map_value" => remove_value,
+    );
+}
+
+/// The bytes that `proxy_get_header_map_pairs` would return.
+fn size<E: Environment>(
+    caller: &mut Caller<'_, State<E>>,
+    (map, size_out): (u32, u32),
+) -> Result<Status, Trap> {
+    let bytes = match (WireMap::from_wire(map), caller.state().stream()) {
+        (None, _) => return Ok(Status::BadArgument),
+        (Some(WireMap::Stream(map)), Some(stream)) => pairs::encoded_len(|f| stream.map_pairs(map, f)),
+        (Some(_), _) => 0,
+    };
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    Ok(status_of(caller.write_u32(size_out, bytes)))
+}
+
+fn get_pairs<E: Environment>(
+    caller: &mut Caller<'_, State<E>>,
+    (map, address, size): (u32, u32, u32),
+) -> Result<Status, Trap> {
+    let slot = ReturnSlot { address, size };
+    let host = State::<E>::clone(caller.state());
+    match (WireMap::from_wire(map), host.stream()) {
+        (None, _) => Ok(Status::BadArgument),
+        (Some(WireMap::Stream(map)), Some(stream)) => host.with_scratch(|scratch| {
+            pairs::encode(scratch, |f| stream.map_pairs(map, f));
+            return_bytes(caller, scratch, slot)
+        }),
+        (Some(_), _) => return_bytes(caller, &[], slot),
+    }
+}
+
+fn set_pairs<E: Environment>(
+    caller: &mut Caller<'_, State<E>>,
+    (map, address, len): (u32, u32, u32),
+) -> Result<Status, Trap> {
+    let Some(blob) = caller.read(address, len) else {
+        return Ok(Status::InvalidMemoryAccess);
+    };
+    let host = caller.state();
+    let pairs = match pairs::decode(blob) {
+        Ok(pairs) => pairs,
+        Err(PairsError::TooLarge) => return Ok(host.refuse(SET_PAIRS, RefusalReason::TooLarge)),
+        Err(PairsError::Malformed) => return Ok(host.refuse(SET_PAIRS, RefusalReason::Malformed)),
+    };
+    Ok(write(caller, SET_PAIRS, map, |stream, map| {
+        pairs.iter().try_for_each(|(name, value)| check_lengths(name, value))?;
+        stream.map_replace_all(map, &pairs)
+    }))
+}
+
+/// The hot one: the name is copied to the stack, the value goes straight into the guest.
+fn get_value<E: Environment>(
+    caller: &mut Caller<'_, State<E>>,
+    (map, name, name_len, address, size): (u32, u32, u32, u32, u32),
+) -> Result<Status, Trap> {
+    if name_len as usize > HEADER_NAME_BYTES_MAX {
+        return Ok(Status::NotFound);
+    }
+    let Some(name) = Copied::read(caller, name, name_len) else {
+        return Ok(Status::InvalidMemoryAccess);
+    };
+    let map = match WireMap::from_wire(map) {
+        Some(WireMap::Stream(map)) => map,
+        Some(WireMap::SideCall) => return Ok(Status::NotFound),
+        None => return Ok(Status::BadArgument),
+    };
+    let Some(stream) = caller.state().stream() else {
+        return Ok(Status::NotFound);
+    };
+    let found = stream.map_get(map, name.as_slice(), |value| match value {
+        Some(value) => return_bytes(caller, value, ReturnSlot { address, size }),
+        None => Ok(Status::NotFound),
+    });
+    found.unwrap_or(Ok(Status::NotFound))
+}
+
+type NameAndValue = (u32, u32, u32, u32, u32);
+
+fn add_value<E: Environment>(caller: &mut Caller<'_, State<E>>, args: NameAndValue) -> Result<Status, Trap> {
+    write_value(caller, ADD, args, E::Stream::map_add)
+}
+
+fn replace_value<E: Environment>(
+    caller: &mut Caller<'_, State<E>>,
+    args: NameAndValue,
+) -> Result<Status, Trap> {
+    write_value(caller, REPLACE, args, E::Stream::map_set)
+}
+
+fn write_value<E: Environment>(
+    caller: &mut Caller<'_, State<E>>,
+    function: &'static str,
+    (map, name, name_len, value, value_len): NameAndValue,
+    change: impl FnOnce(&E::Stream, MapType, &[u8], &[u8]) -> Result<(), MapError>,
+) -> Result<Status, Trap> {
+    let (Some(name), Some(value)) = (caller.read(name, name_len), caller.read(value, value_len)) else {
+        return Ok(Status::InvalidMemoryAccess);
+    };
+    Ok(write(caller, function, map, |stream, map| {
+        check_lengths(name, value)?;
+        change(stream, map, name, value)
+    }))
+}
+
+fn remove_value<E: Environment>(
+    caller: &mut Caller<'_, State<E>>,
+    (map, name, name_len): (u32, u32, u32),
+) -> Result<Status, Trap> {
+    let Some(name) = caller.read(name, name_len) else {
+        return Ok(Status::InvalidMemoryAccess);
+    };
+    Ok(write(caller, REMOVE, map, |stream, map| {
+        check_lengths(name, &[])?;
+        stream.map_remove(map, name)
+    }))
+}
+
+fn write<E: Environment>(
+    caller: &Caller<'_, State<E>>,
+    function: &'static str,
+    map: u32,
+    change: impl FnOnce(&E::Stream, MapType) -> Result<(), MapError>,
+) -> Status {
+    let host = caller.state();
+    match WireMap::from_wire(map) {
+        Some(WireMap::Stream(map)) => host.write(function, |stream| change(stream, map)),
+        Some(WireMap::SideCall) => host.refuse(function, RefusalReason::Unavailable),
+        None => Status::BadArgument,
+    }
+}
+
+fn check_lengths(name: &[u8], value: &[u8]) -> Result<(), MapError> {
+    let fits = name.len() <= HEADER_NAME_BYTES_MAX && value.len() <= HEADER_VALUE_BYTES_MAX;
+    if fits { Ok(()) } else { Err(MapError::TooLarge) }
+}

@@ -1,0 +1,43 @@
+//! The Proxy-Wasm host of Tollgate (ABI 0.2.1, and 0.2.0 that it contains).
+//!
+//! It runs a filter module on the engine of `tollgate-wasmedge` and knows no HTTP library: the gateway
+//! implements [`Stream`] for an exchange and [`Environment`] for what surrounds it, and drives a
+//! [`Vm`].
+//!
+//! The way in: gateway → [`Vm`] (`vm/`) → guest. The way back: guest → host functions (`host/`) →
+//! [`Stream`] and [`Environment`] → gateway, which records and acts when the callback has returned.
+//! `abi/` holds the wire numbers, `limits.rs` what a guest may ask for, [`SharedData`] and
+//! [`GuestMetrics`] what guests share across workers.
+//!
+//! Rules kept throughout:
+//! * A guest callback is never entered from inside another; the allocator is the one nested call.
+//! * Host functions answer only statuses that SDKs tolerate; a write that cannot be done fails the
+//!   exchange through [`Stream::refuse`] instead of passing silently.
+//! * Every length, count and number from a guest is checked; everything a guest can grow is limited.
+//! * No file, no socket, no environment but what [`VmSpec`] gives.
+//! * A trap or a spent budget fails the VM for good; nothing is called in it any more.
+//!
+//! Side calls (`proxy_http_call`, `proxy_grpc_*`), queues and foreign functions resolve but are not
+//! carried out yet; they report themselves through [`Environment::unimplemented`].
+
+mod abi;
+mod environment;
+mod guest_metrics;
+mod host;
+mod limits;
+mod pairs;
+mod plugin;
+mod shared_data;
+mod vm;
+
+pub use abi::{Action, LogLevel, MapType, MetricType, PauseKind, StreamSide};
+pub use environment::{
+    BufferError, Environment, LocalResponse, MapError, PropertyError, Refusal, RefusalReason, Stream,
+};
+pub use guest_metrics::{GuestMetrics, HISTOGRAM_BOUNDS, MetricValue};
+pub use host::HostFunctions;
+pub use pairs::Pair;
+pub use plugin::{ContextId, Plugin, PluginId, PluginSpec, VmSpec};
+pub use shared_data::{SharedData, SharedDataLimits};
+pub use vm::error::{Failure, GuestLog, StartError};
+pub use vm::{Handles, Vm};

@@ -1,0 +1,82 @@
+//! What the gateway asks a VM to run: the VM itself and the plugins (filters) in it.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to build a VM. Plugins that agree in module, `vm_id` and `configuration` share one VM on each
+/// worker.
+#[derive(Clone, Debug)]
+pub struct VmSpec {
+    /// Names the VM: guests with the same name share data, whatever their module.
+    pub vm_id: Arc<str>,
+    /// Given to `proxy_on_vm_start`, readable as the buffer VM_CONFIGURATION.
+    pub configuration: Arc<[u8]>,
+    /// The whole of the guest's WASI environment.
+    pub environment: Vec<(String, String)>,
+    /// Ceiling of the guest's memory, in pages of 64 KiB.
+    pub memory_pages_max: u32,
+    /// CPU time for `_initialize`, `main` or `_start`, and for each callback of a plugin's start.
+    pub start_budget: Duration,
+}
+
+/// How to build a plugin in a VM.
+#[derive(Clone, Debug)]
+pub struct PluginSpec {
+    /// The filter's name in policy, logs and the property `plugin_name`.
+    pub name: Arc<str>,
+    /// The property `plugin_root_id`; C++ guests choose their root factory by it.
+    pub root_id: Arc<str>,
+    /// Given to `proxy_on_configure`, readable as the buffer PLUGIN_CONFIGURATION.
+    pub configuration: Arc<[u8]>,
+    /// CPU time for each callback of a request, a tick, and of the end of a context.
+    pub budget: Duration,
+}
+
+/// A plugin that runs.
+#[derive(Debug)]
+pub struct Plugin {
+    id: PluginId,
+    spec: PluginSpec,
+}
+
+impl Plugin {
+    pub(crate) fn new(id: PluginId, spec: PluginSpec) -> Self {
+        Self { id, spec }
+    }
+
+    /// Its id in its VM.
+    pub fn id(&self) -> PluginId {
+        self.id
+    }
+
+    /// What it was built from.
+    pub fn spec(&self) -> &PluginSpec {
+        &self.spec
+    }
+}
+
+/// A plugin's root context, unique within its VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PluginId(NonZeroU32);
+
+/// A stream context, unique within its VM as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContextId(NonZeroU32);
+
+macro_rules! context_number {
+    ($name:ident) => {
+        impl $name {
+            pub(crate) const fn new(id: NonZeroU32) -> Self {
+                Self(id)
+            }
+
+            /// The number the guest knows it by.
+            pub const fn get(self) -> u32 {
+                self.0.get()
+            }
+        }
+    };
+}
+context_number!(PluginId);
+context_number!(ContextId);

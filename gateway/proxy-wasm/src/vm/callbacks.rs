@@ -1,0 +1,235 @@
+//! Streams: the callbacks of an exchange, the end of contexts, and ticks.
+//!
+//! Order for an exchange: create → request headers, body (each chunk), trailers → response headers,
+//! body, trailers → done → log → delete. A callback that the module lacks is not called.
+
+use std::rc::Rc;
+
+use tollgate_wasmedge::Func;
+
+use super::Vm;
+use super::exports::{U2, U3, name};
+use crate::abi::action::{Action, PauseKind, Phase};
+use crate::environment::Environment;
+use crate::host::Active;
+use crate::plugin::{ContextId, PluginId};
+use crate::vm::contexts::AfterDone;
+use crate::vm::error::Failure;
+
+impl<E: Environment> Vm<E> {
+    /// Creates the context of an exchange. End it with [`Vm::finish`], whatever else happens.
+    pub fn create_stream(&self, plugin: PluginId, stream: Rc<E::Stream>) -> Result<ContextId, Failure> {
+        if self.failed().is_some() {
+            return Err(Failure::Broken);
+        }
+        let id = {
+            let mut contexts = self.host.contexts.borrow_mut();
+            let parent = contexts.get(plugin.get()).filter(|entry| !entry.is_stream());
+            let parent = Rc::clone(parent.ok_or(Failure::UnknownContext)?.plugin());
+            let id = contexts.next_id();
+            contexts.insert(id, parent, Some(stream));
+            id
+        };
+        let context = ContextId::new(id);
+        if let Some(create) = &self.exports.context_create {
+            let created = self.call_context(name::CONTEXT_CREATE, create, id.get(), |id| (id, plugin.get()));
+            if let Err(failure) = created {
+                self.forget(id.get());
+                return Err(failure);
+            }
+        }
+        self.settle();
+        Ok(context)
+    }
+
+    /// Request headers have arrived: `count` of them, and whether nothing follows.
+    pub fn on_request_headers(
+        &self,
+        context: ContextId,
+        count: u32,
+        end_of_stream: bool,
+    ) -> Result<Action, Failure> {
+        let function = self.exports.request_headers.as_ref();
+        self.with_end(Phase::Headers, name::REQUEST_HEADERS, function, context, count, end_of_stream)
+    }
+
+    /// A chunk of the request body has arrived: `size` is all that is buffered, this chunk included.
+    pub fn on_request_body(
+        &self,
+        context: ContextId,
+        size: u32,
+        end_of_stream: bool,
+    ) -> Result<Action, Failure> {
+        let function = self.exports.request_body.as_ref();
+        self.with_end(Phase::Body, name::REQUEST_BODY, function, context, size, end_of_stream)
+    }
+
+    /// Request trailers have arrived: `count` of them.
+    pub fn on_request_trailers(&self, context: ContextId, count: u32) -> Result<Action, Failure> {
+        self.trailers(name::REQUEST_TRAILERS, self.exports.request_trailers.as_ref(), context, count)
+    }
+
+    /// Response headers have arrived.
+    pub fn on_response_headers(
+        &self,
+        context: ContextId,
+        count: u32,
+        end_of_stream: bool,
+    ) -> Result<Action, Failure> {
+        let function = self.exports.response_headers.as_ref();
+        self.with_end(Phase::Headers, name::RESPONSE_HEADERS, function, context, count, end_of_stream)
+    }
+
+    /// A chunk of the response body has arrived.
+    pub fn on_response_body(
+        &self,
+        context: ContextId,
+        size: u32,
+        end_of_stream: bool,
+    ) -> Result<Action, Failure> {
+        let function = self.exports.response_body.as_ref();
+        self.with_end(Phase::Body, name::RESPONSE_BODY, function, context, size, end_of_stream)
+    }
+
+    /// Response trailers have arrived.
+    pub fn on_response_trailers(&self, context: ContextId, count: u32) -> Result<Action, Failure> {
+        self.trailers(name::RESPONSE_TRAILERS, self.exports.response_trailers.as_ref(), context, count)
+    }
+
+    /// The timer of a plugin has fired.
+    pub fn on_tick(&self, plugin: PluginId) -> Result<(), Failure> {
+        let Some(tick) = &self.exports.tick else { return Ok(()) };
+        let result = self.call_context(name::TICK, tick, plugin.get(), |id| id);
+        self.settle();
+        result.map(|_| ())
+    }
+
+    /// Ends a stream: `proxy_on_done`, `proxy_on_log`, `proxy_on_delete`. A guest that is not done
+    /// keeps the context, and the exchange with it, until it calls `proxy_done`. A failed VM only
+    /// forgets it.
+    pub fn finish(&self, context: ContextId) -> Result<(), Failure> {
+        let result = self.end(context.get());
+        self.settle();
+        result
+    }
+
+    /// Ends a plugin, like [`Vm::finish`], and stops its timer. End its streams first.
+    pub fn remove_plugin(&self, plugin: PluginId) {
+        self.host.env.set_tick(plugin, None);
+        // A failure here fails the VM, which is where the gateway looks for it.
+        let _ = self.end(plugin.get());
+        self.settle();
+    }
+
+    fn with_end(
+        &self,
+        phase: Phase,
+        callback: &'static str,
+        function: Option<&Func<U3, u32>>,
+        context: ContextId,
+        count: u32,
+        end_of_stream: bool,
+    ) -> Result<Action, Failure> {
+        self.exchange(phase, callback, function, context, |id| (id, count, u32::from(end_of_stream)))
+    }
+
+    fn trailers(
+        &self,
+        callback: &'static str,
+        function: Option<&Func<U2, u32>>,
+        context: ContextId,
+        count: u32,
+    ) -> Result<Action, Failure> {
+        self.exchange(Phase::Trailers, callback, function, context, |id| (id, count))
+    }
+
+    /// Runs a callback of an exchange. A guest that answered or closed the exchange has stopped it,
+    /// whatever it returned.
+    fn exchange<P: tollgate_wasmedge::WasmParams>(
+        &self,
+        phase: Phase,
+        callback: &'static str,
+        function: Option<&Func<P, u32>>,
+        context: ContextId,
+        params: impl FnOnce(u32) -> P,
+    ) -> Result<Action, Failure> {
+        if self.failed().is_some() {
+            return Err(Failure::Broken);
+        }
+        let Some(function) = function else { return Ok(Action::Continue) };
+        let result = self.call_context(callback, function, context.get(), params);
+        self.settle();
+        let returned = result?;
+        if returned.stopped {
+            return Ok(Action::Pause(PauseKind::Watermark));
+        }
+        Ok(Action::from_wire(phase, returned.value))
+    }
+
+    /// Runs a callback of a context that lives, under its plugin's budget.
+    fn call_context<P: tollgate_wasmedge::WasmParams, R: tollgate_wasmedge::WasmResults>(
+        &self,
+        callback: &'static str,
+        function: &Func<P, R>,
+        context: u32,
+        params: impl FnOnce(u32) -> P,
+    ) -> Result<super::Returned<R>, Failure> {
+        let (active, budget) = {
+            let contexts = self.host.contexts.borrow();
+            let entry = contexts.get(context).ok_or(Failure::UnknownContext)?;
+            (Active { context, ..entry.active() }, entry.plugin().spec().budget)
+        };
+        self.call(callback, function, params(context), active, budget)
+    }
+
+    /// Asks a context whether it is done, and deletes it if so.
+    fn end(&self, context: u32) -> Result<(), Failure> {
+        if self.failed().is_some() {
+            self.forget(context);
+            return Err(Failure::Broken);
+        }
+        if !self.host.contexts.borrow_mut().begin_end(context) {
+            return Err(Failure::UnknownContext);
+        }
+        let is_done = match &self.exports.done {
+            Some(done) => self.call_context(name::DONE, done, context, |id| id).map(|done| done.value != 0),
+            None => Ok(true),
+        };
+        let is_done = is_done.inspect_err(|_| self.forget(context))?;
+        match self.host.contexts.borrow_mut().done_returned(context, is_done) {
+            AfterDone::Wait => return Ok(()),
+            AfterDone::Delete => {}
+        }
+        self.delete(context)
+    }
+
+    /// Logs and deletes a context that is done.
+    fn delete(&self, context: u32) -> Result<(), Failure> {
+        let logged = match &self.exports.log {
+            Some(log) => self.call_context(name::LOG, log, context, |id| id).map(drop),
+            None => Ok(()),
+        };
+        let deleted = match (&logged, &self.exports.delete) {
+            (Ok(()), Some(delete)) => self.call_context(name::DELETE, delete, context, |id| id).map(drop),
+            _ => logged,
+        };
+        self.forget(context);
+        deleted
+    }
+
+    /// Deletes the contexts for which the guest has called `proxy_done` meanwhile. Each lives at most
+    /// once, so the loop ends.
+    fn settle(&self) {
+        while let Some(context) = { self.host.done.borrow_mut().pop() } {
+            // A failure fails the VM; the callback that came first has its own result.
+            let _ = self.delete(context);
+        }
+    }
+
+    /// Drops this side's entry. The exchange may go with it, after the borrow has ended: its drop is
+    /// the gateway's code.
+    fn forget(&self, context: u32) {
+        let entry = self.host.contexts.borrow_mut().remove(context);
+        drop(entry);
+    }
+}

@@ -1,0 +1,127 @@
+//! The guest's exports, looked up once.
+
+use tollgate_wasmedge::{Func, Instance, Module, WasmParams, WasmResults};
+
+use crate::environment::Environment;
+use crate::host::State;
+use crate::vm::error::StartError;
+
+/// Names that more than one file needs.
+pub(super) mod name {
+    pub(in crate::vm) const INITIALIZE: &str = "_initialize";
+    pub(in crate::vm) const START: &str = "_start";
+    pub(in crate::vm) const MAIN: &str = "main";
+    pub(in crate::vm) const MAIN_VOID: &str = "__main_void";
+    pub(in crate::vm) const ALLOCATE: &str = "proxy_on_memory_allocate";
+    pub(in crate::vm) const MALLOC: &str = "malloc";
+    pub(in crate::vm) const CONTEXT_CREATE: &str = "proxy_on_context_create";
+    pub(in crate::vm) const VM_START: &str = "proxy_on_vm_start";
+    pub(in crate::vm) const CONFIGURE: &str = "proxy_on_configure";
+    pub(in crate::vm) const TICK: &str = "proxy_on_tick";
+    pub(in crate::vm) const REQUEST_HEADERS: &str = "proxy_on_request_headers";
+    pub(in crate::vm) const REQUEST_BODY: &str = "proxy_on_request_body";
+    pub(in crate::vm) const REQUEST_TRAILERS: &str = "proxy_on_request_trailers";
+    pub(in crate::vm) const RESPONSE_HEADERS: &str = "proxy_on_response_headers";
+    pub(in crate::vm) const RESPONSE_BODY: &str = "proxy_on_response_body";
+    pub(in crate::vm) const RESPONSE_TRAILERS: &str = "proxy_on_response_trailers";
+    pub(in crate::vm) const DONE: &str = "proxy_on_done";
+    pub(in crate::vm) const LOG: &str = "proxy_on_log";
+    pub(in crate::vm) const DELETE: &str = "proxy_on_delete";
+}
+
+pub(super) type U2 = (u32, u32);
+pub(super) type U3 = (u32, u32, u32);
+
+/// The callbacks of the ABI that the module has; all are optional.
+pub(super) struct Exports {
+    pub(super) context_create: Option<Func<U2, ()>>,
+    pub(super) vm_start: Option<Func<U2, u32>>,
+    pub(super) configure: Option<Func<U2, u32>>,
+    pub(super) tick: Option<Func<u32, ()>>,
+    pub(super) request_headers: Option<Func<U3, u32>>,
+    pub(super) request_body: Option<Func<U3, u32>>,
+    pub(super) request_trailers: Option<Func<U2, u32>>,
+    pub(super) response_headers: Option<Func<U3, u32>>,
+    pub(super) response_body: Option<Func<U3, u32>>,
+    pub(super) response_trailers: Option<Func<U2, u32>>,
+    pub(super) done: Option<Func<u32, u32>>,
+    pub(super) log: Option<Func<u32, ()>>,
+    pub(super) delete: Option<Func<u32, ()>>,
+}
+
+/// Which callbacks a module has. A callback that is missing is not called; its phase continues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handles {
+    /// `proxy_on_request_headers`.
+    pub request_headers: bool,
+    /// `proxy_on_request_body`.
+    pub request_body: bool,
+    /// `proxy_on_request_trailers`.
+    pub request_trailers: bool,
+    /// `proxy_on_response_headers`.
+    pub response_headers: bool,
+    /// `proxy_on_response_body`.
+    pub response_body: bool,
+    /// `proxy_on_response_trailers`.
+    pub response_trailers: bool,
+    /// `proxy_on_log`.
+    pub log: bool,
+    /// `proxy_on_tick`.
+    pub tick: bool,
+}
+
+impl Exports {
+    pub(super) fn look_up<E: Environment>(
+        instance: &Instance<State<E>>,
+        module: &Module,
+    ) -> Result<Self, StartError> {
+        let find = Finder { instance, module };
+        Ok(Self {
+            context_create: find.func(name::CONTEXT_CREATE)?,
+            vm_start: find.func(name::VM_START)?,
+            configure: find.func(name::CONFIGURE)?,
+            tick: find.func(name::TICK)?,
+            request_headers: find.func(name::REQUEST_HEADERS)?,
+            request_body: find.func(name::REQUEST_BODY)?,
+            request_trailers: find.func(name::REQUEST_TRAILERS)?,
+            response_headers: find.func(name::RESPONSE_HEADERS)?,
+            response_body: find.func(name::RESPONSE_BODY)?,
+            response_trailers: find.func(name::RESPONSE_TRAILERS)?,
+            done: find.func(name::DONE)?,
+            log: find.func(name::LOG)?,
+            delete: find.func(name::DELETE)?,
+        })
+    }
+
+    pub(super) fn handles(&self) -> Handles {
+        Handles {
+            request_headers: self.request_headers.is_some(),
+            request_body: self.request_body.is_some(),
+            request_trailers: self.request_trailers.is_some(),
+            response_headers: self.response_headers.is_some(),
+            response_body: self.response_body.is_some(),
+            response_trailers: self.response_trailers.is_some(),
+            log: self.log.is_some(),
+            tick: self.tick.is_some(),
+        }
+    }
+}
+
+/// Looks up exports and tells a missing one from one of the wrong type.
+pub(super) struct Finder<'a, E: Environment> {
+    pub(super) instance: &'a Instance<State<E>>,
+    pub(super) module: &'a Module,
+}
+
+impl<E: Environment> Finder<'_, E> {
+    pub(super) fn func<P: WasmParams, R: WasmResults>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<Func<P, R>>, StartError> {
+        match (self.instance.func(name), self.module.func_type(name)) {
+            (Some(function), _) => Ok(Some(function)),
+            (None, None) => Ok(None),
+            (None, Some(found)) => Err(StartError::Signature { name, found: found.to_string() }),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! How a VM and a plugin come up.
+//!
+//! VM: ABI marker → allocator → instance → `_initialize` and `main`, or `_start` (restricted).
+//! Plugin: `proxy_on_context_create` → `proxy_on_vm_start` → `proxy_on_configure`, all under the start
+//! budget. As the C++ host does, `proxy_on_vm_start` runs for every plugin: SDKs give each root
+//! context its own.
+
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+
+use tollgate_wasmedge::{Func, Instance, InstanceLimits, Module, Trap};
+
+use super::Vm;
+use super::exports::{Exports, Finder, U2, name};
+use crate::environment::Environment;
+use crate::host::{Active, Host, HostFunctions};
+use crate::plugin::{Plugin, PluginId, PluginSpec, VmSpec};
+use crate::vm::error::{Failure, GuestLog, StartError};
+
+const MARKER: &str = "proxy_abi_version_";
+const ABI_VERSIONS: [&str; 2] = ["0_2_1", "0_2_0"];
+
+/// What to run before the first context.
+enum Entry {
+    Reactor { initialize: Func<(), ()>, main: Option<Main> },
+    Command(Func<(), ()>),
+    None,
+}
+
+enum Main {
+    Arguments(Func<U2, u32>),
+    Void(Func<(), u32>),
+}
+
+impl<E: Environment> Vm<E> {
+    /// Makes an instance of `module` and initialises it. Takes some 50 µs and what the module itself
+    /// does. Must run on a guarded thread ([`tollgate_wasmedge::spawn_guarded`]).
+    pub fn new(
+        module: &Module,
+        functions: &HostFunctions<E>,
+        spec: VmSpec,
+        env: Rc<E>,
+    ) -> Result<Self, StartError> {
+        check_abi(module)?;
+        let limits = InstanceLimits { memory_pages_max: spec.memory_pages_max };
+        let host = Rc::new(Host::new(spec, env));
+        host.start_log.replace(Some(GuestLog::default()));
+        let instance = Instance::new(module, &functions.0, limits, Rc::clone(&host))?;
+        let find = Finder { instance: &instance, module };
+        let entry = Entry::find(&find)?;
+        let allocate = find_allocator(&find)?;
+        host.allocate.get_or_init(|| allocate);
+        let exports = Exports::look_up(&instance, module)?;
+        let vm = Self { host, instance: RefCell::new(instance), exports, failure: OnceCell::new() };
+        let result = vm.initialize(&entry);
+        let log = vm.take_start_log();
+        result.map_err(|failure| StartError::Failed { failure, log })?;
+        vm.host.set_restricted(false);
+        Ok(vm)
+    }
+
+    /// Starts a plugin. If its configuration is refused, the VM goes on without it; on any other
+    /// error the VM is failed.
+    pub fn add_plugin(&self, spec: PluginSpec) -> Result<PluginId, StartError> {
+        self.host.start_log.replace(Some(GuestLog::default()));
+        let id = self.host.contexts.borrow_mut().next_id();
+        let plugin = Rc::new(Plugin::new(PluginId::new(id), spec));
+        self.host.contexts.borrow_mut().insert(id, Rc::clone(&plugin), None);
+        let result = self.start_plugin(&plugin);
+        let log = self.take_start_log();
+        let refused = match result {
+            Ok(true) => return Ok(plugin.id()),
+            Ok(false) => StartError::ConfigurationRefused { log },
+            Err(Refused::ByVm) => StartError::VmRefused { log },
+            Err(Refused::Failed(failure)) => StartError::Failed { failure, log },
+        };
+        self.remove_plugin(plugin.id());
+        Err(refused)
+    }
+
+    fn initialize(&self, entry: &Entry) -> Result<(), Failure> {
+        match entry {
+            Entry::Reactor { initialize, main } => {
+                self.run(name::INITIALIZE, initialize, ())?;
+                match main {
+                    Some(Main::Arguments(main)) => self.run(name::MAIN, main, (0, 0)).map(drop),
+                    Some(Main::Void(main)) => self.run(name::MAIN_VOID, main, ()).map(drop),
+                    None => Ok(()),
+                }
+            }
+            Entry::Command(start) => self.run(name::START, start, ()),
+            Entry::None => Ok(()),
+        }
+    }
+
+    /// Runs an entry point. A command that ends itself with status 0 has started.
+    fn run<P, R>(&self, entry: &'static str, function: &Func<P, R>, params: P) -> Result<R, Failure>
+    where
+        P: tollgate_wasmedge::WasmParams,
+        R: tollgate_wasmedge::WasmResults + Default,
+    {
+        let mut instance = self.instance.try_borrow_mut().map_err(|_| Failure::Reentered)?;
+        match instance.call(function, params, self.host.spec.start_budget) {
+            Ok(result) => Ok(result),
+            Err(Trap::Exit(0)) if entry == name::START => Ok(R::default()),
+            Err(trap) => Err(self.fail(Failure::from_trap(entry, trap))),
+        }
+    }
+
+    /// Whether the plugin took its configuration.
+    fn start_plugin(&self, plugin: &Rc<Plugin>) -> Result<bool, Refused> {
+        let id = plugin.id().get();
+        let budget = self.host.spec.start_budget;
+        let active = || Active { context: id, plugin: Some(Rc::clone(plugin)), stream: None };
+        if let Some(create) = &self.exports.context_create {
+            self.call(name::CONTEXT_CREATE, create, (id, 0), active(), budget)?;
+        }
+        if let Some(vm_start) = &self.exports.vm_start {
+            let size = length(&self.host.spec.configuration);
+            if self.call(name::VM_START, vm_start, (id, size), active(), budget)?.value == 0 {
+                return Err(Refused::ByVm);
+            }
+        }
+        let Some(configure) = &self.exports.configure else { return Ok(true) };
+        let size = length(&plugin.spec().configuration);
+        Ok(self.call(name::CONFIGURE, configure, (id, size), active(), budget)?.value != 0)
+    }
+
+    fn take_start_log(&self) -> GuestLog {
+        self.host.start_log.take().unwrap_or_default()
+    }
+}
+
+/// Why a plugin's VM is of no use.
+enum Refused {
+    ByVm,
+    Failed(Failure),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Entry {
+    /// `_start` only counts without `_initialize`.
+    fn find<E: Environment>(find: &Finder<'_, E>) -> Result<Self, StartError> {
+        if let Some(initialize) = find.func(name::INITIALIZE)? {
+            return Ok(Self::Reactor { initialize, main: Main::find(find) });
+        }
+        Ok(find.func(name::START)?.map_or(Self::None, Self::Command))
+    }
+}
+
+impl Main {
+    /// A `main` of another type is not C's, and not for the host to call.
+    fn find<E: Environment>(find: &Finder<'_, E>) -> Option<Self> {
+        let main = find.instance.func(name::MAIN).map(Self::Arguments);
+        main.or_else(|| find.instance.func(name::MAIN_VOID).map(Self::Void))
+    }
+}
+
+fn check_abi(module: &Module) -> Result<(), StartError> {
+    if ABI_VERSIONS.iter().any(|version| module.exports_func(&format!("{MARKER}{version}"))) {
+        return Ok(());
+    }
+    let others: Vec<&str> = module.exports().filter_map(|export| export.name.strip_prefix(MARKER)).collect();
+    if others.is_empty() {
+        return Err(StartError::NoAbiMarker);
+    }
+    Err(StartError::UnsupportedAbi { found: others.join(", ") })
+}
+
+fn find_allocator<E: Environment>(find: &Finder<'_, E>) -> Result<Func<u32, u32>, StartError> {
+    match find.func(name::ALLOCATE)? {
+        Some(allocate) => Ok(allocate),
+        None => find.func(name::MALLOC)?.ok_or(StartError::NoAllocator),
+    }
+}
+
+/// Configurations come from a policy, whose size is limited far below 4 GiB.
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,123 @@
+//! An exchange and an environment that keep everything in memory, and the way from WAT to a VM.
+#![allow(dead_code)] // each test binary uses its part
+
+
+pub mod exchange;
+pub mod module;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_proxy_wasm::{
+    Environment, GuestMetrics, HostFunctions, LogLevel, Plugin, PluginId, PluginSpec, SharedData, StartError,
+    Vm, VmSpec,
+};
+use tollgate_wasmedge::Module;
+
+pub use exchange::Exchange;
+
+/// What a guest logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub plugin: Option<String>,
+    pub in_stream: bool,
+    pub level: LogLevel,
+    pub message: Vec<u8>,
+}
+
+pub struct Env {
+    pub level: Cell<LogLevel>,
+    pub lines: RefCell<Vec<Line>>,
+    pub ticks: RefCell<Vec<(PluginId, Option<Duration>)>>,
+    pub unimplemented: RefCell<Vec<&'static str>>,
+    pub shared: Arc<SharedData>,
+    pub metrics: Arc<GuestMetrics>,
+}
+
+impl Env {
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            level: Cell::new(LogLevel::Trace),
+            lines: RefCell::default(),
+            ticks: RefCell::default(),
+            unimplemented: RefCell::default(),
+            shared: Arc::default(),
+            metrics: Arc::default(),
+        })
+    }
+
+    /// The messages as text, oldest first, and forgets them.
+    pub fn take_messages(&self) -> Vec<String> {
+        let text = |line: Line| String::from_utf8_lossy(&line.message).into_owned();
+        self.lines.take().into_iter().map(text).collect()
+    }
+}
+
+impl Environment for Env {
+    type Stream = Exchange;
+
+    fn log(&self, plugin: Option<&Plugin>, stream: Option<&Exchange>, level: LogLevel, message: &[u8]) {
+        self.lines.borrow_mut().push(Line {
+            plugin: plugin.map(|plugin| plugin.spec().name.to_string()),
+            in_stream: stream.is_some(),
+            level,
+            message: message.to_vec(),
+        });
+    }
+
+    fn log_level(&self) -> LogLevel {
+        self.level.get()
+    }
+
+    fn set_tick(&self, plugin: PluginId, period: Option<Duration>) {
+        self.ticks.borrow_mut().push((plugin, period));
+    }
+
+    fn shared_data(&self) -> &SharedData {
+        &self.shared
+    }
+
+    fn metrics(&self) -> &GuestMetrics {
+        &self.metrics
+    }
+
+    fn unimplemented(&self, function: &'static str) {
+        self.unimplemented.borrow_mut().push(function);
+    }
+}
+
+pub fn vm_spec() -> VmSpec {
+    VmSpec {
+        vm_id: "vm".into(),
+        configuration: b"vm configuration"[..].into(),
+        environment: vec![("COLOUR".into(), "blue".into()), ("EMPTY".into(), String::new())],
+        memory_pages_max: 256,
+        start_budget: Duration::from_secs(5),
+    }
+}
+
+pub fn plugin_spec(name: &str, configuration: &[u8]) -> PluginSpec {
+    PluginSpec {
+        name: name.into(),
+        root_id: "root".into(),
+        configuration: configuration.into(),
+        budget: Duration::from_secs(5),
+    }
+}
+
+/// A VM of `module` with its environment.
+pub fn start(module: &Module) -> (Vm<Env>, Rc<Env>) {
+    let env = Env::new();
+    (start_with(module, vm_spec(), &env).unwrap(), env)
+}
+
+pub fn start_with(module: &Module, spec: VmSpec, env: &Rc<Env>) -> Result<Vm<Env>, StartError> {
+    Vm::new(module, &HostFunctions::new(), spec, Rc::clone(env))
+}
+
+/// Runs a test on a thread that guests may run on.
+pub fn guarded(test: impl FnOnce() + Send) {
+    tollgate_wasmedge::run_guarded("test", test).unwrap();
+}
