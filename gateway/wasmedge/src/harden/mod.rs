@@ -52,6 +52,8 @@ pub(crate) fn init(artifact: &Artifact) -> Result<(), HardenError> {
     DONE.get_or_init(|| {
         // Whatever is loaded by now is host code; compiled guests come after.
         host_code::learn();
+        // SAFETY: only silences the library, which writes to standard output.
+        unsafe { wasmedge_sys::ffi::WasmEdge_LogOff() };
         let previous = signals::current();
         park::park(artifact.park())?;
         signals::install(previous)
