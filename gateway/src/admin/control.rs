@@ -1,0 +1,104 @@
+//! What the admin API asks of the gateway.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::status::{Phases, Status};
+use crate::policy::diagnostics::Diagnostics;
+
+/// The gateway as the admin API sees it.
+pub trait Control: Send + Sync + 'static {
+    /// Reads the policy again and puts it in force, and says how that ended. The swap itself must not
+    /// depend on this future being polled to its end: the client may go away.
+    fn reload(&self) -> impl Future<Output = ReloadOutcome> + Send;
+
+    /// What the gateway is doing. Quick: it is asked for on the control thread.
+    fn status(&self) -> Status;
+
+    /// Whether requests should be sent here.
+    fn readiness(&self) -> Readiness;
+}
+
+/// Whether requests should be sent here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Every worker serves a policy.
+    Ready,
+    /// Not yet: the first policy is being prepared.
+    Starting,
+    /// No more: the gateway is shutting down.
+    Draining,
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum ReloadOutcome {
+    /// The policy is in force on every worker.
+    Applied {
+        /// Its generation.
+        generation: u64,
+        /// How long each phase took.
+        phases: Phases,
+    },
+    /// It equals the one in force, so nothing was done.
+    Unchanged {
+        /// The generation in force.
+        generation: u64,
+    },
+    /// It was refused, and the one in force goes on.
+    Refused(Refusal),
+}
+
+/// Why a policy was refused.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refusal {
+    /// What kind of reason.
+    pub kind: RefusalKind,
+    /// The generation that goes on, if there is one.
+    pub generation: Option<u64>,
+    /// The reason in one line.
+    pub message: String,
+    /// All that is wrong with the policy's text, if that is the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnostics: Option<Arc<Diagnostics>>,
+}
+
+/// A kind of reason to refuse a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// The policy or a file that it names is wrong, or a filter would not start with it.
+    Invalid,
+    /// It asks for something that cannot change at run time, such as another listener address.
+    Immutable,
+    /// The gateway failed through no fault of the policy.
+    Internal,
+}
+
+impl RefusalKind {
+    /// The status that says so.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Immutable => StatusCode::CONFLICT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "policy refused: {}", self.message)?;
+        if let Some(diagnostics) = &self.diagnostics {
+            writeln!(f, "\n{diagnostics}")?;
+        }
+        match self.generation {
+            Some(generation) => writeln!(f, "Generation {generation} goes on."),
+            None => writeln!(f, "No policy is in force."),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The admin API: what operators and their probes ask and tell a running gateway.
+//!
+//! | Request | Answer |
+//! | --- | --- |
+//! | `GET /livez` | 200: the control thread answers |
+//! | `GET /readyz` | 200 if requests are served, else 503 with the reason |
+//! | `GET /status` | JSON: [`Status`] |
+//! | `GET /metrics` | OpenMetrics text |
+//! | `POST /policy/reload` | 200 with a [`ReloadOutcome`]; 422 (the policy is wrong), 409 (it asks for what cannot change at run time) or 500 with the diagnosis, as JSON if `Accept` names it, else as text |
+//!
+//! It runs on the control runtime, never on a worker, and knows the rest of the gateway only through
+//! [`Control`]. From the socket inwards: connections (`serve`), the outer ring of tower-http layers
+//! and the guard against browsers (`guard`), handlers (`routes`).
+//!
+//! There is no authentication: the policy binds it to a loopback address unless told otherwise
+//! aloud. A web page must not reach it through its reader's browser, see `guard`.
+//!
+//! Limits: 64 connections, 16 KiB of headers in 64 fields, 16 KiB of body, 10 s for the headers to
+//! come and for an answer, 10 min for a reload to end.
+
+mod control;
+mod guard;
+mod routes;
+mod serve;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use control::{Control, Readiness, Refusal, RefusalKind, ReloadOutcome};
+pub use serve::serve;
+pub use status::{
+    EndpointStatus, FilterState, FilterStatus, GenerationStatus, Phases, RejectedStatus, Status, Trigger,
+    UpstreamStatus,
+};

@@ -1,0 +1,143 @@
+//! What `/status` shows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::telemetry::Timestamp;
+
+/// The gateway at a glance.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The gateway's version.
+    pub version: &'static str,
+    /// When the process started.
+    pub started: Timestamp,
+    /// Worker threads.
+    pub workers: usize,
+    /// The policy in force; none while the first one is being prepared.
+    pub generation: Option<GenerationStatus>,
+    /// Generations replaced but still serving their last requests.
+    pub generations_retiring: usize,
+    /// The last policy that was refused, if none was applied since.
+    pub last_error: Option<RejectedStatus>,
+    /// Filters of the policy in force, in its order.
+    pub filters: Vec<FilterStatus>,
+    /// Upstreams of the policy in force, in its order.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// The policy in force.
+#[derive(Debug, Clone, Serialize)]
+pub struct GenerationStatus {
+    /// Its number; the first is 1.
+    pub number: u64,
+    /// When every worker had it.
+    pub committed: Timestamp,
+    /// The file it was read from.
+    pub source: String,
+    /// SHA-256 of all that makes it up, in hexadecimal.
+    pub digest: String,
+    /// What made the gateway read it.
+    pub trigger: Trigger,
+    /// How long each phase took.
+    pub phases: Phases,
+}
+
+/// What made the gateway read a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The start of the process.
+    Start,
+    /// A change of a file.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// `POST /policy/reload`.
+    Admin,
+}
+
+/// How long each phase of a swap took; none if it was not reached. In JSON in milliseconds, each
+/// with `_ms` behind its name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Phases {
+    /// Reading and checking the text.
+    #[serde(rename = "parse_ms", serialize_with = "milliseconds")]
+    pub parse: Option<Duration>,
+    /// Metering and compiling modules, or fetching them from the cache.
+    #[serde(rename = "compile_ms", serialize_with = "milliseconds")]
+    pub compile: Option<Duration>,
+    /// Building the new generation on every worker.
+    #[serde(rename = "prepare_ms", serialize_with = "milliseconds")]
+    pub prepare: Option<Duration>,
+    /// From the first worker pointed to it to the last.
+    #[serde(rename = "commit_ms", serialize_with = "milliseconds")]
+    pub commit: Option<Duration>,
+    /// From commit to the end of the old generation's last request.
+    #[serde(rename = "retire_ms", serialize_with = "milliseconds")]
+    pub retire: Option<Duration>,
+}
+
+/// A policy that was refused.
+#[derive(Debug, Clone, Serialize)]
+pub struct RejectedStatus {
+    /// When.
+    pub at: Timestamp,
+    /// What made the gateway read it.
+    pub trigger: Trigger,
+    /// Why it was refused.
+    #[serde(flatten)]
+    pub refusal: super::Refusal,
+}
+
+/// A filter.
+#[derive(Debug, Clone, Serialize)]
+pub struct FilterStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `wasm`, `rate_limit` or `headers`.
+    pub kind: &'static str,
+    /// How it is, the worst over all workers.
+    pub state: FilterState,
+    /// Routes that run it.
+    pub routes: usize,
+    /// Failures since the process started, over all workers.
+    pub failures: u64,
+}
+
+/// How a filter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterState {
+    /// It runs.
+    Ok,
+    /// An instance failed and another is being built.
+    Restarting,
+    /// It failed too often and is not called for a while.
+    CircuitOpen,
+}
+
+/// An upstream.
+#[derive(Debug, Clone, Serialize)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its endpoints, in the policy's order.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// An endpoint.
+#[derive(Debug, Clone, Serialize)]
+pub struct EndpointStatus {
+    /// `host:port`.
+    pub address: Arc<str>,
+    /// Whether any worker skips it since it refused a connection.
+    pub skipped: bool,
+}
+
+fn milliseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    // Whole microseconds: a float that shows at most three decimals.
+    duration.map(|duration| duration.as_micros() as f64 / 1000.0).serialize(serializer)
+}

@@ -1,0 +1,298 @@
+//! The API over real sockets; only the gateway behind [`Control`] is the test's own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::policy::diagnostics::Diagnostics;
+use crate::telemetry::Timestamp;
+use crate::telemetry::metrics::Metrics;
+
+/// A gateway that answers as it is told.
+struct Gateway {
+    readiness: Readiness,
+    reload: Reload,
+}
+
+enum Reload {
+    Ends(ReloadOutcome),
+    Waits { begun: Notify, go_on: Notify },
+    Panics,
+}
+
+impl Control for Gateway {
+    async fn reload(&self) -> ReloadOutcome {
+        match &self.reload {
+            Reload::Ends(outcome) => outcome.clone(),
+            Reload::Waits { begun, go_on } => {
+                begun.notify_one();
+                go_on.notified().await;
+                ReloadOutcome::Unchanged { generation: 9 }
+            }
+            Reload::Panics => panic!("on purpose"),
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            version: "0.1.0",
+            started: Timestamp(std::time::UNIX_EPOCH),
+            workers: 2,
+            generation: Some(GenerationStatus {
+                number: 4,
+                committed: Timestamp(std::time::UNIX_EPOCH),
+                source: "demo.yaml".into(),
+                digest: "ab12".into(),
+                trigger: Trigger::File,
+                phases: Phases { commit: Some(Duration::from_micros(1500)), ..Phases::default() },
+            }),
+            generations_retiring: 1,
+            last_error: Some(RejectedStatus {
+                at: Timestamp(std::time::UNIX_EPOCH),
+                trigger: Trigger::Signal,
+                refusal: refusal(RefusalKind::Immutable),
+            }),
+            filters: vec![FilterStatus {
+                name: Arc::from("rules"),
+                kind: "wasm",
+                state: FilterState::CircuitOpen,
+                routes: 3,
+                failures: 7,
+            }],
+            upstreams: vec![UpstreamStatus {
+                name: Arc::from("backend"),
+                endpoints: vec![EndpointStatus { address: Arc::from("127.0.0.1:9000"), skipped: true }],
+            }],
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.readiness
+    }
+}
+
+fn refusal(kind: RefusalKind) -> Refusal {
+    let help = "check the path";
+    let diagnostics = Diagnostics::about_file("demo.yaml".as_ref(), "cannot be read".into(), help);
+    let diagnostics = (kind == RefusalKind::Invalid).then(|| Arc::new(diagnostics));
+    Refusal { kind, generation: Some(4), message: "1 error".into(), diagnostics }
+}
+
+struct Api {
+    address: SocketAddr,
+    gateway: Arc<Gateway>,
+    stop: Arc<Notify>,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+impl Api {
+    async fn start(readiness: Readiness, reload: Reload) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Arc::new(Notify::new());
+        let gateway = Arc::new(Gateway { readiness, reload });
+        let metrics = Arc::new(Metrics::new(2));
+        let shutdown = Arc::clone(&stop).notified_owned();
+        let served = tokio::spawn(serve(listener, Arc::clone(&gateway), metrics, shutdown));
+        Self { address, gateway, stop, served }
+    }
+
+    async fn ready(reload: Reload) -> Self {
+        Self::start(Readiness::Ready, reload).await
+    }
+
+    async fn with_outcome(outcome: ReloadOutcome) -> Self {
+        Self::ready(Reload::Ends(outcome)).await
+    }
+
+    /// Sends one request and returns status, head and body.
+    async fn send(&self, request: &str, fields: &str, body: &str) -> (u16, String, String) {
+        let host = if fields.contains("Host:") { "" } else { "Host: 127.0.0.1\r\n" };
+        let message = format!("{request} HTTP/1.1\r\n{host}{fields}Connection: close\r\n\r\n{body}");
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(message.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> (u16, String, String) {
+        self.send(&format!("GET {path}"), "", "").await
+    }
+
+    async fn post_reload(&self, fields: &str) -> (u16, String, String) {
+        self.send("POST /policy/reload", fields, "").await
+    }
+}
+
+fn unchanged() -> Reload {
+    Reload::Ends(ReloadOutcome::Unchanged { generation: 4 })
+}
+
+#[tokio::test]
+async fn probes_tell_life_and_readiness() {
+    for (readiness, status, text) in [
+        (Readiness::Ready, 200, "ready\n"),
+        (Readiness::Starting, 503, "starting\n"),
+        (Readiness::Draining, 503, "draining\n"),
+    ] {
+        let api = Api::start(readiness, unchanged()).await;
+        assert_eq!(api.get("/livez").await.0, 200);
+        let (got, _, body) = api.get("/readyz").await;
+        assert_eq!((got, body.as_str()), (status, text));
+    }
+}
+
+#[tokio::test]
+async fn status_is_json() {
+    let api = Api::ready(unchanged()).await;
+    let (status, head, body) = api.get("/status").await;
+    assert_eq!(status, 200);
+    assert!(
+        head.contains("content-type: application/json") && head.contains("cache-control: no-store"),
+        "{head}"
+    );
+    let phases = json!({
+        "parse_ms": null, "compile_ms": null, "prepare_ms": null, "commit_ms": 1.5, "retire_ms": null
+    });
+    let expected = json!({
+        "version": "0.1.0", "started": "1970-01-01T00:00:00.000Z", "workers": 2, "generations_retiring": 1,
+        "generation": {
+            "number": 4, "committed": "1970-01-01T00:00:00.000Z", "source": "demo.yaml", "digest": "ab12",
+            "trigger": "file", "phases": phases,
+        },
+        "last_error": {
+            "at": "1970-01-01T00:00:00.000Z", "trigger": "signal", "kind": "immutable", "generation": 4,
+            "message": "1 error",
+        },
+        "filters": [{"name": "rules", "kind": "wasm", "state": "circuit_open", "routes": 3, "failures": 7}],
+        "upstreams": [{"name": "backend", "endpoints": [{"address": "127.0.0.1:9000", "skipped": true}]}],
+    });
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics() {
+    let api = Api::ready(unchanged()).await;
+    let (status, head, body) = api.get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(body.contains("\ntollgate_workers 2\n") && body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_reload_tells_what_became_of_it() {
+    let phases = Phases { parse: Some(Duration::from_millis(2)), ..Phases::default() };
+    let api = Api::with_outcome(ReloadOutcome::Applied { generation: 5, phases }).await;
+    let (status, _, body) = api.post_reload("").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["outcome"], &body["generation"]), (200, &json!("applied"), &json!(5)));
+    assert_eq!(body["phases"]["parse_ms"], json!(2.0));
+
+    let api = Api::ready(unchanged()).await;
+    let (status, _, body) = api.post_reload("").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        serde_json::from_str::<Value>(&body).unwrap(),
+        json!({"outcome": "unchanged", "generation": 4})
+    );
+}
+
+#[tokio::test]
+async fn a_refused_policy_is_diagnosed_as_text_or_json() {
+    let api = Api::with_outcome(ReloadOutcome::Refused(refusal(RefusalKind::Invalid))).await;
+    for accept in
+        ["", "Accept: */*\r\n", "Accept: text/plain\r\n", "Accept: text/html, application/json;q=0\r\n"]
+    {
+        let (status, head, body) = api.post_reload(accept).await;
+        assert_eq!(status, 422);
+        assert!(head.contains("content-type: text/plain"), "{accept}: {head}");
+        assert!(body.starts_with("policy refused: 1 error\n"), "{body}");
+        assert!(body.contains("cannot be read") && body.contains("check the path"), "{body}");
+        assert!(body.ends_with("Generation 4 goes on.\n"), "{body}");
+    }
+    for accept in ["Accept: application/json\r\n", "Accept: text/plain;q=0.5, Application/JSON ; q=0.9\r\n"] {
+        let (status, head, body) = api.post_reload(accept).await;
+        assert_eq!(status, 422);
+        assert!(head.contains("content-type: application/json"), "{accept}: {head}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&body["outcome"], &body["kind"]), (&json!("refused"), &json!("invalid")));
+        assert_eq!(body["diagnostics"]["list"][0]["message"], json!("cannot be read"));
+    }
+}
+
+#[tokio::test]
+async fn kinds_of_refusal_have_their_status() {
+    for (kind, expected) in [(RefusalKind::Immutable, 409), (RefusalKind::Internal, 500)] {
+        let api = Api::with_outcome(ReloadOutcome::Refused(refusal(kind))).await;
+        assert_eq!(api.post_reload("").await.0, expected);
+    }
+}
+
+#[tokio::test]
+async fn web_pages_are_kept_out() {
+    let api = Api::ready(unchanged()).await;
+    assert_eq!(api.send("GET /status", "Host: rebind.example\r\n", "").await.0, 403);
+    assert_eq!(api.send("GET /status", "Host: localhost:9901\r\n", "").await.0, 200);
+    assert_eq!(api.post_reload("Origin: http://127.0.0.1\r\n").await.0, 403);
+    assert_eq!(api.post_reload("").await.0, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_refused() {
+    let api = Api::ready(unchanged()).await;
+    assert_eq!(api.get("/nothing").await.0, 404);
+    assert_eq!(api.get("/policy/reload").await.0, 405);
+    assert_eq!(api.send("POST /status", "", "").await.0, 405);
+    assert_eq!(api.send("HEAD /livez", "", "").await.0, 200);
+    assert_eq!(api.post_reload("Content-Length: 20000\r\n").await.0, 413);
+    let fields: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
+    assert_eq!(api.send("GET /livez", &fields, "").await.0, 431);
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_request() {
+    let api = Api::ready(Reload::Panics).await;
+    assert_eq!(api.post_reload("").await.0, 500);
+    assert_eq!(api.get("/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn shutdown_lets_a_running_request_end() {
+    let api = Arc::new(Api::ready(Reload::Waits { begun: Notify::new(), go_on: Notify::new() }).await);
+    let Reload::Waits { begun, go_on } = &api.gateway.reload else { unreachable!() };
+    let asking = tokio::spawn({
+        let api = Arc::clone(&api);
+        async move { api.post_reload("").await }
+    });
+    begun.notified().await;
+    // One connection that never asked and one that may ask again must not hold the shutdown up.
+    let _silent = TcpStream::connect(api.address).await.unwrap();
+    let mut kept = TcpStream::connect(api.address).await.unwrap();
+    kept.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = vec![0; 12];
+    kept.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200");
+
+    api.stop.notify_one();
+    // The listener is gone first of all.
+    let gone = async {
+        while TcpStream::connect(api.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the listener closes");
+    assert!(!asking.is_finished());
+    go_on.notify_one();
+    assert_eq!(asking.await.unwrap().0, 200);
+    Arc::into_inner(api).unwrap().served.await.unwrap().unwrap();
+}
