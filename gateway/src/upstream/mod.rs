@@ -1,0 +1,106 @@
+//! Upstreams: choosing an endpoint, keeping connections to it, sending a request.
+//!
+//! A worker has one [`Upstreams`] per generation. [`UpstreamPool::send`] is the whole of it:
+//!
+//! 1. `pick`: endpoints in turn, those that lately refused a connection last.
+//! 2. `pool`: an idle connection to the endpoint, the one used last first, if it is still open.
+//! 3. `connect`: else a new one; `resolve` turns DNS names into addresses.
+//! 4. `connection`: the exchange, up to the head of the response, within `response_timeout`.
+//! 5. `body`: the response body, which brings the connection back to its pool when it ends well
+//!    and closes it otherwise, so that a client's abort ends the upstream's work too.
+//!
+//! Connections have no task of their own: whoever waits for the response, or reads its body,
+//! drives the connection in place. Against hyper's usual task per connection this saves two
+//! wake-ups, a queue hop and a task switch per request. An idle connection is driven by nobody;
+//! it is looked at when it is taken and by the sweep.
+//!
+//! Limits: idle connections per endpoint and worker (`idle_connections_max`), their age
+//! (`idle_timeout`), response heads of 64 KiB and 100 fields, eight connection attempts per
+//! request, four addresses per name. Everything is for one thread: `Rc`, no lock.
+//!
+//! What comes next has its place: TLS is another stream inside `wire`; HTTP/2 another kind of
+//! connection beside `connection`, kept by `pool` while shared; an upgrade takes the stream out of
+//! the connection (`hyper`'s `into_parts`) when the response is 101; retries by policy go round
+//! `send`, by [`SendError::retry`]; health checks set the pause that `pick` looks at.
+
+mod body;
+mod connect;
+mod connection;
+mod deadline;
+mod error;
+mod pick;
+mod pool;
+mod replay;
+mod resolve;
+mod send;
+mod stats;
+mod waker;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::Body;
+
+pub use self::body::PooledBody;
+pub use self::error::{Blame, EndpointName, Retry, SendError, Sent};
+pub use self::pool::UpstreamPool;
+pub use self::send::{Answer, ConnectionUse};
+pub use self::stats::UpstreamStats;
+use crate::policy::upstream::Upstream;
+
+/// Any error of a request body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What can be sent as a request body: bytes, with any error. Implemented for all that fits.
+pub trait RequestStream: Body<Data = Bytes, Error = BoxError> + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes, Error = BoxError> + Unpin + 'static> RequestStream for B {}
+
+/// The pools of one worker and generation, by the upstream's name.
+pub struct Upstreams<B: RequestStream> {
+    pools: HashMap<Arc<str>, Rc<UpstreamPool<B>>>,
+}
+
+impl<B: RequestStream> Upstreams<B> {
+    /// Pools for `definitions`. A pool of `old` whose definition is the same is carried over with
+    /// its connections, addresses and pauses; the others start empty.
+    #[must_use]
+    pub fn build(definitions: &[Arc<Upstream>], old: Option<&Self>) -> Self {
+        let pool = |definition: &Arc<Upstream>| {
+            let carried = old.and_then(|old| old.pools.get(&definition.name));
+            match carried.filter(|pool| pool.definition() == &**definition) {
+                Some(pool) => Rc::clone(pool),
+                None => Rc::new(UpstreamPool::new(Arc::clone(definition))),
+            }
+        };
+        Self {
+            pools: definitions
+                .iter()
+                .map(|definition| (Arc::clone(&definition.name), pool(definition)))
+                .collect(),
+        }
+    }
+
+    /// The pool of the upstream named `name`; to be looked up once per generation, not per request.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Rc<UpstreamPool<B>>> {
+        self.pools.get(name)
+    }
+
+    /// All pools, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<UpstreamPool<B>>> {
+        self.pools.values()
+    }
+
+    /// Closes idle connections that are too old or that the upstream has closed. To be called
+    /// about once a second; without it they are only found when they are taken.
+    pub fn sweep(&self) {
+        self.pools.values().for_each(|pool| pool.sweep());
+    }
+}

@@ -1,0 +1,85 @@
+//! The order in which a request tries endpoints: in turn, those that lately refused last.
+
+use std::cell::Cell;
+
+/// Connection attempts that one request may cost.
+pub(super) const ATTEMPTS_MAX: usize = 8;
+
+/// Whose turn it is.
+#[derive(Default)]
+pub(super) struct Turn(Cell<usize>);
+
+/// The endpoints for one request, each at most once.
+pub(super) struct Candidates {
+    start: usize,
+    tried: Vec<usize>,
+}
+
+impl Turn {
+    /// Candidates among `count` endpoints, from the one whose turn it is.
+    pub(super) fn take(&self, count: usize) -> Candidates {
+        let start = self.0.get();
+        self.0.set(if start + 1 < count { start + 1 } else { 0 });
+        Candidates { start, tried: Vec::new() }
+    }
+}
+
+impl Candidates {
+    /// The next endpoint to try: the next one that is not paused, or, when only paused ones are
+    /// left, the next of those, since a refused connection is no worse than none tried. `None`
+    /// after all, or after eight.
+    pub(super) fn next(&mut self, count: usize, is_paused: impl Fn(usize) -> bool) -> Option<usize> {
+        if self.tried.len() >= ATTEMPTS_MAX {
+            return None;
+        }
+        let order = || (self.start..count).chain(0..self.start.min(count));
+        let untried = || order().filter(|index| !self.tried.contains(index));
+        untried().find(|&index| !is_paused(index)).or_else(|| untried().next())
+    }
+
+    /// The endpoint did not take the connection.
+    pub(super) fn failed(&mut self, index: usize) {
+        self.tried.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(turn: &Turn, count: usize, paused: &[usize]) -> Vec<usize> {
+        let mut candidates = turn.take(count);
+        let mut order = Vec::new();
+        while let Some(index) = candidates.next(count, |index| paused.contains(&index)) {
+            order.push(index);
+            candidates.failed(index);
+        }
+        order
+    }
+
+    #[test]
+    fn in_turn_and_paused_ones_last() {
+        let turn = Turn::default();
+        assert_eq!(all(&turn, 3, &[]), [0, 1, 2]);
+        assert_eq!(all(&turn, 3, &[]), [1, 2, 0]);
+        assert_eq!(all(&turn, 3, &[2]), [0, 1, 2]);
+        assert_eq!(all(&turn, 3, &[0, 1]), [2, 0, 1]);
+        assert_eq!(all(&turn, 3, &[0, 1, 2]), [1, 2, 0]);
+        assert_eq!(all(&turn, 1, &[0]), [0]);
+    }
+
+    #[test]
+    fn attempts_are_limited() {
+        assert_eq!(all(&Turn::default(), 100, &[]).len(), ATTEMPTS_MAX);
+    }
+
+    #[test]
+    fn a_candidate_stays_until_it_failed() {
+        let turn = Turn::default();
+        let mut candidates = turn.take(2);
+        assert_eq!(candidates.next(2, |_| false), Some(0));
+        assert_eq!(candidates.next(2, |_| false), Some(0));
+        candidates.failed(0);
+        assert_eq!(candidates.next(2, |_| false), Some(1));
+    }
+}

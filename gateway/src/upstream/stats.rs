@@ -1,0 +1,46 @@
+//! Counters of one pool. Plain cells: the worker that owns the pool publishes them.
+
+use std::cell::Cell;
+
+/// What happened in one pool, over its life, and what it holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UpstreamStats {
+    /// Requests sent on a connection that was kept.
+    pub reused: u64,
+    /// Connections made.
+    pub connected: u64,
+    /// Connection attempts that failed: refused, unreachable, timed out, not resolved.
+    pub connect_failures: u64,
+    /// Requests sent again because the kept connection had been closed.
+    pub stale_retries: u64,
+    /// Requests that got no response head in time.
+    pub response_timeouts: u64,
+    /// Idle connections now.
+    pub idle: u64,
+    /// Endpoints that are skipped now because they refused a connection.
+    pub paused_endpoints: u64,
+}
+
+/// The counting side.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) reused: Counter,
+    pub(super) connected: Counter,
+    pub(super) connect_failures: Counter,
+    pub(super) stale_retries: Counter,
+    pub(super) response_timeouts: Counter,
+}
+
+/// One counter.
+#[derive(Default)]
+pub(super) struct Counter(Cell<u64>);
+
+impl Counter {
+    pub(super) fn add_one(&self) {
+        self.0.set(self.0.get().wrapping_add(1));
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
