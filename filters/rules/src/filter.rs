@@ -66,6 +66,10 @@ impl Request for Host {
         hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, ":path").ok().flatten()
     }
 
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
+    }
+
     fn headers(&self) -> Vec<(String, Vec<u8>)> {
         hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
     }

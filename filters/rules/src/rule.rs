@@ -13,6 +13,8 @@ pub trait Request {
     fn method(&self) -> Option<Vec<u8>>;
     /// The request target: path and query.
     fn target(&self) -> Option<Vec<u8>>;
+    /// The first value of a header.
+    fn header(&self, name: &str) -> Option<Vec<u8>>;
     /// Every header with its value, the names in lower case.
     fn headers(&self) -> Vec<(String, Vec<u8>)>;
     /// The peer's address, as `ip:port` or `ip`.
@@ -147,6 +149,14 @@ impl<'a, R: Request> Facts<'a, R> {
         headers.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_slice())
     }
 
+    /// Cheaper than all the headers, as long as nothing else needs those.
+    fn has(&self, name: &str) -> bool {
+        match self.headers.get() {
+            Some(headers) => headers.iter().any(|(other, _)| other == name),
+            None => self.request.header(name).is_some(),
+        }
+    }
+
     fn client(&self) -> Option<IpAddr> {
         *self.client.get_or_init(|| parse_address(&self.request.client()?))
     }
@@ -179,16 +189,14 @@ impl HeaderCondition {
     /// Of several values one is enough to deny, and all are needed to allow: a sender gains
     /// nothing by repeating a header.
     fn holds(&self, action: Action, facts: &Facts<'_, impl Request>) -> bool {
-        let mut values = facts.values(&self.name);
-        let first = values.next();
-        match (&self.test, first) {
-            (HeaderTest::Present, first) => first.is_some(),
-            (HeaderTest::Absent, first) => first.is_none(),
-            (_, None) => false,
-            (test, Some(first)) => match action {
-                Action::Deny => test.accepts(first) || values.any(|value| test.accepts(value)),
-                Action::Allow => test.accepts(first) && values.all(|value| test.accepts(value)),
-            },
+        let mut values = match self.test {
+            HeaderTest::Present => return facts.has(&self.name),
+            HeaderTest::Absent => return !facts.has(&self.name),
+            _ => facts.values(&self.name).peekable(),
+        };
+        match action {
+            Action::Deny => values.any(|value| self.test.accepts(value)),
+            Action::Allow => values.peek().is_some() && values.all(|value| self.test.accepts(value)),
         }
     }
 }

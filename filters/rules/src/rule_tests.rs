@@ -21,6 +21,11 @@ impl Request for Sample {
         self.target.map(Into::into)
     }
 
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.questions.set(self.questions.get() + 1);
+        self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.to_vec())
+    }
+
     fn headers(&self) -> Vec<(String, Vec<u8>)> {
         self.questions.set(self.questions.get() + 1);
         self.headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect()
