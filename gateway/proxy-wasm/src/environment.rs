@@ -42,11 +42,14 @@ pub trait Stream: 'static {
     /// Replaces the whole map, or leaves it whole on an error.
     fn map_replace_all(&self, map: MapType, pairs: &[Pair<'_>]) -> Result<(), MapError>;
 
-    /// The bytes of the body that a callback may see now, or `None` outside a body phase.
+    /// The bytes of the body that a callback may see now, or `None` if there is no body to see. While
+    /// trailers are handled it is what is still held back, if only as an empty body: filters append
+    /// to it.
     fn body_len(&self, side: StreamSide) -> Option<usize>;
 
     /// Passes at most `max` bytes from `start` on to `f` (fewer at the end, none beyond it); returns
-    /// `None` without calling `f` outside a body phase. `f` runs the guest's allocator, which may log.
+    /// `None` without calling `f` if there is no body to see. `f` runs the guest's allocator, which may
+    /// log.
     fn body_read<R>(
         &self,
         side: StreamSide,

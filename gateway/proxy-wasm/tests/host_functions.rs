@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use support::exchange::pairs;
 use support::{Env, Exchange, guarded, module, plugin_spec, start};
-use tollgate_proxy_wasm::{LogLevel, MapType, MetricValue, Refusal, RefusalReason, StreamSide};
+use tollgate_proxy_wasm::{Action, LogLevel, MapType, MetricValue, Refusal, RefusalReason, StreamSide};
 
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
@@ -68,7 +68,9 @@ fn run(cases: &[Case]) {
             let exchange = exchange();
             let context = vm.create_stream(plugin, Rc::clone(&exchange)).unwrap();
             env.lines.take();
-            vm.on_request_headers(context, index as u32, false).unwrap();
+            let action = vm.on_request_headers(context, index as u32, false).unwrap();
+            let stopped = exchange.answer.borrow().is_some() || !exchange.closed.borrow().is_empty();
+            assert_eq!(action != Action::Continue, stopped, "{} (case {index})", case.function);
             let outcome = outcome(&env);
             assert_eq!(outcome.status, case.status, "{} (case {index}): {outcome:?}", case.function);
             (case.check)(&outcome, &exchange, &env);
@@ -399,7 +401,7 @@ fn metrics() {
         case(DEFINE, &[I(2), t("sizes"), NUM], OK, |o, _, _| assert_eq!(o.number, 10)),
         case(DEFINE, &[I(3), t("x"), NUM], BAD_ARGUMENT, nothing),
         case(DEFINE, &[I(1), t("hits"), NUM], OK, |o, _, env| {
-            assert_eq!(o.number, u32::MAX.into());
+            assert_eq!(o.number, u64::from(u32::MAX));
             assert!(env.take_messages()[0].starts_with("the host discards a metric"));
         }),
         case("proxy_record_metric", &[I(0), L(5)], OK, nothing),

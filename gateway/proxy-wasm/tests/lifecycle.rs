@@ -180,17 +180,31 @@ fn a_refused_configuration_says_why_and_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_vm_that_refuses_to_start_is_of_no_use() {
+fn a_refused_vm_configuration_is_an_error() {
     let fields = r#"(func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 0))"#;
     let module = wat(&guest("", fields));
     guarded(|| {
         let (vm, _) = start(&module);
         let error = vm.add_plugin(plugin_spec("a", b"")).unwrap_err();
         assert!(matches!(error, StartError::VmRefused { .. }), "{error}");
-        assert!(matches!(
-            vm.add_plugin(plugin_spec("b", b"")),
-            Err(StartError::Failed { failure: Failure::Broken, .. })
-        ));
+        assert_eq!((vm.contexts(), vm.failed()), (0, None));
+    });
+}
+
+#[test]
+fn a_plugin_that_traps_at_its_start_fails_the_vm() {
+    let fields = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) unreachable)"#;
+    let module = wat(&guest("", fields));
+    guarded(|| {
+        let (vm, env) = start(&module);
+        let error = vm.add_plugin(plugin_spec("a", b"")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the filter trapped in proxy_on_configure: the guest executed `unreachable`"
+        );
+        let error = vm.add_plugin(plugin_spec("b", b"")).unwrap_err();
+        assert!(matches!(error, StartError::Failed { failure: Failure::Broken, .. }));
+        assert_eq!((vm.contexts(), env.ticks.take().len()), (0, 2), "timers are stopped");
     });
 }
 

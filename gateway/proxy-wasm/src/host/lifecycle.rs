@@ -143,8 +143,5 @@ fn send_local_response<E: Environment>(
 }
 
 fn final_status(status: u32) -> u16 {
-    match u16::try_from(status) {
-        Ok(status @ 200..=599) => status,
-        _ => 500,
-    }
+    u16::try_from(status).ok().filter(|status| (200..=599).contains(status)).unwrap_or(500)
 }

@@ -70,7 +70,7 @@ pub enum StartError {
     },
     /// The engine could not make an instance: imports, memory, start function.
     #[error(transparent)]
-    Instantiate(#[from] InstantiateError),
+    Instantiate(Box<InstantiateError>),
     /// The guest trapped or used up its budget. The VM is failed.
     #[error("{failure}{log}")]
     Failed {
@@ -79,7 +79,7 @@ pub enum StartError {
         /// The guest's last lines.
         log: GuestLog,
     },
-    /// `proxy_on_vm_start` answered false. The VM is failed.
+    /// `proxy_on_vm_start` answered false. The VM goes on without the plugin.
     #[error("the filter refused its VM configuration{log}")]
     VmRefused {
         /// The guest's last lines.

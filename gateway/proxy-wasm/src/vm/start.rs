@@ -3,7 +3,7 @@
 //! VM: ABI marker → allocator → instance → `_initialize` and `main`, or `_start` (restricted).
 //! Plugin: `proxy_on_context_create` → `proxy_on_vm_start` → `proxy_on_configure`, all under the start
 //! budget. As the C++ host does, `proxy_on_vm_start` runs for every plugin: SDKs give each root
-//! context its own.
+//! context its own. So a refusal there concerns that plugin, not those that serve already.
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -45,7 +45,8 @@ impl<E: Environment> Vm<E> {
         let limits = InstanceLimits { memory_pages_max: spec.memory_pages_max };
         let host = Rc::new(Host::new(spec, env));
         host.start_log.replace(Some(GuestLog::default()));
-        let instance = Instance::new(module, &functions.0, limits, Rc::clone(&host))?;
+        let instance = Instance::new(module, &functions.0, limits, Rc::clone(&host));
+        let instance = instance.map_err(|error| StartError::Instantiate(Box::new(error)))?;
         let find = Finder { instance: &instance, module };
         let entry = Entry::find(&find)?;
         let allocate = find_allocator(&find)?;
@@ -59,8 +60,8 @@ impl<E: Environment> Vm<E> {
         Ok(vm)
     }
 
-    /// Starts a plugin. If its configuration is refused, the VM goes on without it; on any other
-    /// error the VM is failed.
+    /// Starts a plugin. If the guest refuses it, the VM goes on without it; on a trap or a spent
+    /// budget the VM is failed, with all that runs in it.
     pub fn add_plugin(&self, spec: PluginSpec) -> Result<PluginId, StartError> {
         self.host.start_log.replace(Some(GuestLog::default()));
         let id = self.host.contexts.borrow_mut().next_id();
@@ -69,10 +70,10 @@ impl<E: Environment> Vm<E> {
         let result = self.start_plugin(&plugin);
         let log = self.take_start_log();
         let refused = match result {
-            Ok(true) => return Ok(plugin.id()),
-            Ok(false) => StartError::ConfigurationRefused { log },
-            Err(Refused::ByVm) => StartError::VmRefused { log },
-            Err(Refused::Failed(failure)) => StartError::Failed { failure, log },
+            Ok(Started::Yes) => return Ok(plugin.id()),
+            Ok(Started::ConfigurationRefused) => StartError::ConfigurationRefused { log },
+            Ok(Started::VmRefused) => StartError::VmRefused { log },
+            Err(failure) => StartError::Failed { failure, log },
         };
         self.remove_plugin(plugin.id());
         Err(refused)
@@ -107,23 +108,28 @@ impl<E: Environment> Vm<E> {
         }
     }
 
-    /// Whether the plugin took its configuration.
-    fn start_plugin(&self, plugin: &Rc<Plugin>) -> Result<bool, Refused> {
+    fn start_plugin(&self, plugin: &Rc<Plugin>) -> Result<Started, Failure> {
         let id = plugin.id().get();
         let budget = self.host.spec.start_budget;
         let active = || Active { context: id, plugin: Some(Rc::clone(plugin)), stream: None };
+        if self.failed().is_some() {
+            return Err(Failure::Broken);
+        }
         if let Some(create) = &self.exports.context_create {
             self.call(name::CONTEXT_CREATE, create, (id, 0), active(), budget)?;
         }
         if let Some(vm_start) = &self.exports.vm_start {
             let size = length(&self.host.spec.configuration);
             if self.call(name::VM_START, vm_start, (id, size), active(), budget)?.value == 0 {
-                return Err(Refused::ByVm);
+                return Ok(Started::VmRefused);
             }
         }
-        let Some(configure) = &self.exports.configure else { return Ok(true) };
+        let Some(configure) = &self.exports.configure else { return Ok(Started::Yes) };
         let size = length(&plugin.spec().configuration);
-        Ok(self.call(name::CONFIGURE, configure, (id, size), active(), budget)?.value != 0)
+        match self.call(name::CONFIGURE, configure, (id, size), active(), budget)?.value {
+            0 => Ok(Started::ConfigurationRefused),
+            _ => Ok(Started::Yes),
+        }
     }
 
     fn take_start_log(&self) -> GuestLog {
@@ -131,16 +137,11 @@ impl<E: Environment> Vm<E> {
     }
 }
 
-/// Why a plugin's VM is of no use.
-enum Refused {
-    ByVm,
-    Failed(Failure),
-}
-
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
+/// What the guest answered to its start.
+enum Started {
+    Yes,
+    VmRefused,
+    ConfigurationRefused,
 }
 
 impl Entry {

@@ -1,7 +1,6 @@
 //! An exchange and an environment that keep everything in memory, and the way from WAT to a VM.
 #![allow(dead_code)] // each test binary uses its part
 
-
 pub mod exchange;
 pub mod module;
 
