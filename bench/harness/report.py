@@ -1,11 +1,11 @@
-"""Rounds into figures: medians with their spread, and ratios within the same round."""
+"""Rounds into figures: medians with their quartiles, and ratios within the same round."""
 
 import json
 import os
 import platform
 import subprocess
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from .load import Round
 from .peers import Peer, ROOT
@@ -14,8 +14,11 @@ YARDSTICKS = ("nginx", "hyper", "nginx-lua")
 
 
 def spread(values: list[float]) -> dict | None:
-    """Median, lowest and highest."""
-    return {"median": median(values), "low": min(values), "high": max(values)} if values else None
+    """Median and quartiles."""
+    if not values:
+        return None
+    low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {"median": median(values), "low": low, "high": high}
 
 
 def ratios(rounds: list[Round], peer: str, yardstick: str) -> dict | None:
@@ -69,7 +72,7 @@ def markdown(result: dict) -> str:
     lines = [
         f"{box['processor']}, {box['cores']} cores, kernel {box['kernel']}, commit {box['commit']}. "
         f"{run['connections']} connections, interleaved rounds of {run['seconds']} s each, the proxy "
-        f"on one core, load and upstream on another. Median (lowest-highest) of the quiet rounds.",
+        f"on one core, load and upstream on another. Median (quartiles) of the quiet rounds.",
         "",
         "| peer | CPU µs a request | to nginx | to bare hyper | to nginx + Lua | requests/s | p99 ms | RSS MiB | private MiB | start ms | rounds (dropped) |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
