@@ -73,19 +73,23 @@ impl Budget {
     /// [`Trap::Budget`] if the time is up, or if what the guest is about to do (one large bulk
     /// operation) would by itself take longer than what is left, at one unit a nanosecond.
     pub(crate) fn refill(&self, fuel: i64) -> Result<i64, Trap> {
+        self.refill_at(fuel, cpu_time())
+    }
+
+    fn refill_at(&self, fuel: i64, now: u64) -> Result<i64, Trap> {
         let debt = fuel.min(0).saturating_neg();
-        let now = cpu_time();
         let limit = self.limit.get();
         let (started, slice) = match self.clock.get() {
             None => (now, FIRST_SLICE),
             Some(clock) => (clock.started, clock.next_slice(now, debt, limit)),
         };
+        // Noted even if the call ends here, so that `end` forgives the debt.
+        self.clock.set(Some(Clock { started, last: now, slice }));
         let spent = now.saturating_sub(started);
         let left = limit.saturating_sub(spent);
         if left == 0 || debt.unsigned_abs() > left.max(FIRST_SLICE as u64) {
             return Err(Trap::Budget { spent: Duration::from_nanos(spent) });
         }
-        self.clock.set(Some(Clock { started, last: now, slice }));
         self.adjust(slice - fuel);
         Ok(slice)
     }
@@ -135,4 +139,75 @@ impl Clock {
 fn cpu_time() -> u64 {
     let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// Runs a guest that uses `pace` units a nanosecond under `limit` until it is stopped.
+    /// Returns the CPU time it had and how often the clock was read.
+    fn run_until_stopped(limit: u64, pace: u64) -> (u64, u64) {
+        let budget = Budget::new();
+        budget.begin(Duration::from_nanos(limit));
+        let (mut now, mut fuel, mut reads) = (7 * MS, 0, 0);
+        loop {
+            match budget.refill_at(-1, now) {
+                Ok(slice) => fuel = slice,
+                Err(trap) => {
+                    assert!(matches!(trap, Trap::Budget { .. }));
+                    assert_eq!(budget.end(-1), 0);
+                    assert!(fuel > 0);
+                    return (now - 7 * MS, reads);
+                }
+            }
+            reads += 1;
+            now += fuel as u64 / pace + 1;
+        }
+    }
+
+    #[test]
+    fn the_budget_is_kept_to_a_slice_and_the_clock_is_read_seldom() {
+        for pace in [1, 2, 5, 20] {
+            let (time, reads) = run_until_stopped(10 * MS, pace);
+            assert!((10 * MS..12 * MS).contains(&time), "pace {pace}: {time}");
+            assert!(reads < 40, "pace {pace}: {reads}");
+        }
+    }
+
+    #[test]
+    fn a_short_budget_ends_at_its_first_slices() {
+        let (time, _) = run_until_stopped(1, 1);
+        assert!(time <= 2 * FIRST_SLICE as u64, "{time}");
+    }
+
+    #[test]
+    fn a_debt_beyond_what_is_left_ends_the_call_and_is_forgiven() {
+        let budget = Budget::new();
+        budget.begin(Duration::from_nanos(MS));
+        assert!(budget.refill_at(-2_000_000, 0).is_err());
+        assert!(budget.is_timed());
+        assert_eq!(budget.end(-2_000_000), 0);
+        assert_eq!(budget.used(0), 2_000_000);
+        budget.begin(Duration::from_nanos(MS));
+        assert_eq!(budget.refill_at(-5, 0), Ok(FIRST_SLICE));
+        assert_eq!(budget.used(FIRST_SLICE), 2_000_005);
+    }
+
+    #[test]
+    fn what_is_used_survives_every_grant() {
+        let budget = Budget::new();
+        budget.begin(Duration::from_secs(1));
+        let (mut fuel, mut used) = (0, 0);
+        for step in 0..50 {
+            used += fuel + 17;
+            fuel = budget.refill_at(-17, step * 1000).unwrap();
+            assert_eq!(budget.used(fuel), used as u64);
+        }
+        let kept = budget.end(fuel);
+        assert!(kept <= FIRST_SLICE);
+        assert_eq!(budget.used(kept), used as u64);
+    }
 }

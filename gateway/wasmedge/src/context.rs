@@ -135,6 +135,13 @@ impl Core {
         }
     }
 
+    /// The guest's counter is below zero: gives it another slice, if the budget allows.
+    pub(crate) fn refill(&self) -> Result<(), Trap> {
+        self.settle(1);
+        self.write_fuel(self.budget.refill(self.read_fuel())?);
+        Ok(())
+    }
+
     /// Takes what host functions used off the guest's counter, once it is worth the look-up.
     #[inline]
     pub(crate) fn settle(&self, threshold: u64) {

@@ -76,17 +76,17 @@ pub(crate) unsafe extern "C" fn host<S: 'static, P: WasmParams, R: WasmResults>(
     }
 }
 
-/// The meter's call for another slice of fuel: one i64 in, one out.
+/// The meter's call for another slice of fuel: nothing in, nothing out.
 ///
 /// # Safety
 /// Only for the meter's own import, called by guest code.
 pub(crate) unsafe extern "C" fn refill(
     _function: *mut c_void,
     _data: *mut c_void,
-    _frame: *const ffi::WasmEdge_CallingFrameContext,
-    params: *const RawValue,
+    frame: *const ffi::WasmEdge_CallingFrameContext,
+    _params: *const RawValue,
     _params_len: u32,
-    results: *mut RawValue,
+    _results: *mut RawValue,
     _results_len: u32,
 ) -> ffi::WasmEdge_Result {
     let current = local::with(|local| local.current.get());
@@ -95,14 +95,9 @@ pub(crate) unsafe extern "C" fn refill(
     if local::stack_is_short() {
         return fail(core, Trap::StackOverflow);
     }
-    // SAFETY: the import has one i64 parameter and one i64 result.
-    let fuel = unsafe { (*params).Value } as i64;
-    match core.budget.refill(fuel) {
-        Ok(fuel) => {
-            // SAFETY: as above.
-            unsafe { results.write(ffi::WasmEdge_ValueGenI64(fuel)) };
-            SUCCESS
-        }
+    bind_early(core, frame);
+    match core.refill() {
+        Ok(()) => SUCCESS,
         Err(trap) => fail(core, trap),
     }
 }

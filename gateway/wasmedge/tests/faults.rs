@@ -4,7 +4,7 @@ mod common;
 
 use common::{AMPLE, guarded, instance, load, load_at};
 use std::time::Duration;
-use tollgate_wasmedge::{Caller, Instance, InstanceLimits, Linker, Module, OptLevel, Trap};
+use tollgate_wasmedge::{Caller, DEFAULT_STACK, Instance, InstanceLimits, Linker, Module, OptLevel, Trap};
 
 /// A function for each fault, and `add`, which must work after all of them.
 const FAULTS: &str = r#"(module
@@ -167,6 +167,7 @@ fn recursion_with_large_frames_stops_at_the_guard_and_harms_no_neighbour() {
 /// the end of the stack, in steps of a few words, the host function runs or is refused.
 #[test]
 fn host_calls_at_every_distance_from_the_end_of_the_stack() {
+    const HOST_STACK: usize = 256 << 10;
     const HOST_AT_DEPTH: &str = r#"(module
         (import "env" "host" (func $host (param i32) (result i32)))
         (func $down (export "down") (param $depth i32) (param $call i32) (result i32)
@@ -193,16 +194,17 @@ fn host_calls_at_every_distance_from_the_end_of_the_stack() {
                 false
             }
         };
-        // The deepest call that works, by halving; then every depth from there to far beyond the
-        // end of the stack.
+        // The deepest call that works, by halving.
         let (mut low, mut high) = (0, 1 << 22);
         while high - low > 1 {
             let middle = (low + high) / 2;
             if works(middle) { low = middle } else { high = middle }
         }
-        assert!(low > 1000, "{low}");
-        let frame = 4 * (1 << 20) / low;
-        for depth in low - 100..low + 600 * 1024 / frame.max(1) {
+        // It leaves the 256 KiB that host functions may count on; the stack ends that far below.
+        let frame = (DEFAULT_STACK - HOST_STACK) as i32 / low;
+        assert!((16..1024).contains(&frame), "{frame} bytes a frame");
+        let depth_at = |left: i32| low + (HOST_STACK as i32 - left) / frame;
+        for depth in (low..depth_at(16 << 10)).step_by(97).chain(depth_at(16 << 10)..depth_at(-(8 << 10))) {
             works(depth);
         }
         assert!(works(low));
@@ -212,7 +214,7 @@ fn host_calls_at_every_distance_from_the_end_of_the_stack() {
 #[test]
 fn traps_on_several_threads_at_once() {
     const THREADS: usize = 4;
-    const ROUNDS: usize = 60_000;
+    const ROUNDS: usize = 150_000;
     let module = load(FAULTS);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -232,7 +234,8 @@ fn hammer(module: &Module, thread: usize, rounds: usize) {
         ("fail", 0, Trap::Host("no")),
         ("recurse", 0, Trap::StackOverflow),
     ];
-    let faults = faults.map(|(name, argument, trap)| (instance.func::<i32, i32>(name).unwrap(), argument, trap));
+    let faults =
+        faults.map(|(name, argument, trap)| (instance.func::<i32, i32>(name).unwrap(), argument, trap));
     let add = instance.func::<(i32, i32), i32>("add").unwrap();
     for round in 0..rounds {
         // One recursion in 512 rounds: each touches all of the stack.

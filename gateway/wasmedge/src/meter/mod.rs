@@ -3,7 +3,7 @@
 //! What: [`inspect`] refuses what cannot be metered or compiled safely; [`rewrite`] adds a global
 //! that counts fuel down, and code that takes from it, at every loop head, at the entry of every
 //! function that calls or is long, and before every bulk operation by its length. Below zero the
-//! guest calls [`REFILL`], an import, which answers with a new slice or traps.
+//! guest calls [`REFILL`], an import, which puts a new slice into the counter or traps.
 //!
 //! Why not WasmEdge's own ways: its gas metering made call-heavy code nine times slower, its
 //! timeout corrupts the heap, and its interruptible code makes interpreters useless and misses
@@ -27,7 +27,7 @@ pub use refusal::Refusal;
 pub(crate) use inspect::inspect;
 pub(crate) use rewrite::rewrite;
 
-use crate::types::{FuncType, ValType};
+use crate::types::FuncType;
 
 /// Part of the cache key: change it with anything that changes what the pass emits.
 pub(crate) const PASS_VERSION: &str = "meter 1";
@@ -36,7 +36,7 @@ pub(crate) const PASS_VERSION: &str = "meter 1";
 pub(crate) const RESERVED: &str = "tollgate:";
 /// Module of the pass's import.
 pub(crate) const MODULE: &str = "tollgate:meter";
-/// Name of the pass's import: takes the counter, gives back its new value, or traps.
+/// Name of the pass's import: gives the counter a new value, or traps.
 pub(crate) const REFILL: &str = "refill";
 /// The exported counter, for the host to read.
 pub(crate) const FUEL_EXPORT: &str = "tollgate:fuel";
@@ -45,7 +45,7 @@ pub(crate) const MEMORY_EXPORT: &str = "tollgate:memory";
 
 /// Type of [`REFILL`].
 pub(crate) fn refill_type() -> FuncType {
-    FuncType::new(&[ValType::I64], &[ValType::I64])
+    FuncType::new(&[], &[])
 }
 
 #[cfg(test)]

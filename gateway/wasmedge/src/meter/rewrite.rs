@@ -7,9 +7,7 @@ use walrus::ir::{
     BinaryOp, Binop, Const, GlobalGet, GlobalSet, IfElse, Instr, InstrLocId, InstrSeqId, LocalGet, LocalTee,
     UnaryOp, Unop, Value,
 };
-use walrus::{
-    ConstExpr, FunctionBuilder, FunctionId, GlobalId, LocalFunction, LocalId, Module, ModuleConfig, ValType,
-};
+use walrus::{ConstExpr, FunctionId, GlobalId, LocalFunction, LocalId, Module, ModuleConfig, ValType};
 
 /// A metered module.
 #[derive(Debug)]
@@ -27,8 +25,9 @@ const BYTES_SHIFT: i64 = 3;
 #[derive(Clone, Copy)]
 struct Meter {
     fuel: GlobalId,
-    /// Local function that fetches a new slice: a call without operands keeps the many charges
-    /// short, where calling the import would lay out its parameters each time.
+    /// The import that puts a new slice into the counter. It has neither parameters nor results:
+    /// the compiled code would lay those out on the stack at every charge, which makes code
+    /// longer and keeps LLVM from making jumps of tail calls.
     refill: FunctionId,
 }
 
@@ -57,17 +56,13 @@ pub(crate) fn rewrite(wasm: &[u8], limits: &ModuleLimits) -> Result<Metered, Ref
     Ok(Metered { wasm: module.emit_wasm(), charge_points })
 }
 
-/// Adds counter, import and the local function between them.
+/// Adds the counter and the import.
 fn add_meter(module: &mut Module) -> Meter {
     // Zero: the first charge, be it the start function's, asks the host.
     let fuel = module.globals.add_local(ValType::I64, true, false, ConstExpr::Value(Value::I64(0)));
     module.exports.add(FUEL_EXPORT, fuel);
-    let ty = module.types.add(&[ValType::I64], &[ValType::I64]);
-    let (import, _) = module.add_import_func(MODULE, REFILL, ty);
-    let mut builder = FunctionBuilder::new(&mut module.types, &[], &[]);
-    builder.name("tollgate_refill".to_owned());
-    builder.func_body().global_get(fuel).call(import).global_set(fuel);
-    let refill = builder.finish(Vec::new(), &mut module.funcs);
+    let ty = module.types.add(&[], &[]);
+    let (refill, _) = module.add_import_func(MODULE, REFILL, ty);
     Meter { fuel, refill }
 }
 
