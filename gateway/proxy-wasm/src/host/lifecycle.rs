@@ -46,7 +46,7 @@ fn set_effective_context<E: Environment>(
     let Some(entry) = contexts.get(context) else {
         return Ok(Status::BadArgument);
     };
-    *host.active.borrow_mut() = Active { context, ..entry.active() };
+    host.set_active(Active { context, ..entry.active() });
     Ok(Status::Ok)
 }
 
@@ -106,7 +106,7 @@ fn close_stream<E: Environment>(caller: &mut Caller<'_, State<E>>, stream_type: 
     };
     if let Some(stream) = host.stream() {
         stream.close(side);
-        host.stopped.set(true);
+        host.stop();
     }
     Ok(Status::Ok)
 }
@@ -138,7 +138,7 @@ fn send_local_response<E: Environment>(
         headers: &headers,
         grpc_status: (grpc_status != -1).then_some(grpc_status),
     });
-    host.stopped.set(true);
+    host.stop();
     Ok(Status::Ok)
 }
 

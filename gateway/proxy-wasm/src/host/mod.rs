@@ -98,7 +98,9 @@ pub(crate) struct Host<E: Environment> {
     pub(crate) allocate: OnceCell<Func<u32, u32>>,
     restricted: Cell<bool>,
     active: RefCell<Active<E>>,
-    /// Whether the active exchange was answered or closed during the running callback.
+    /// The context whose callback runs; the guest may have made another one active.
+    running: Cell<u32>,
+    /// Whether the exchange whose callback runs was answered or closed during it.
     stopped: Cell<bool>,
     shared: Arc<Namespace>,
     scratch: Cell<Vec<u8>>,
@@ -131,6 +133,7 @@ impl<E: Environment> Host<E> {
             allocate: OnceCell::new(),
             restricted: Cell::new(true),
             active: RefCell::new(Active::none()),
+            running: Cell::new(0),
             stopped: Cell::new(false),
             shared,
             scratch: Cell::default(),
@@ -139,14 +142,27 @@ impl<E: Environment> Host<E> {
 
     /// Makes a context the one that host functions act on, for one callback.
     pub(crate) fn enter(&self, active: Active<E>) {
-        *self.active.borrow_mut() = active;
+        self.running.set(active.context);
         self.stopped.set(false);
+        self.set_active(active);
     }
 
     /// Ends a callback; returns whether the guest answered or closed the exchange it ran for.
     pub(crate) fn leave(&self) -> bool {
-        *self.active.borrow_mut() = Active::none();
+        self.set_active(Active::none());
         self.stopped.get()
+    }
+
+    /// Notes that the guest answered or closed the active exchange.
+    fn stop(&self) {
+        if self.context() == self.running.get() {
+            self.stopped.set(true);
+        }
+    }
+
+    /// What was active goes after the borrow has ended: its drop may be the gateway's code.
+    fn set_active(&self, active: Active<E>) {
+        drop(self.active.replace(active));
     }
 
     pub(crate) fn is_restricted(&self) -> bool {
