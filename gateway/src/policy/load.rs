@@ -1,0 +1,121 @@
+//! From a file or a text to a [`Policy`].
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::Policy;
+use super::diagnostics::{Diagnostics, Position};
+use super::raw;
+use super::read::read_bounded;
+use super::report::Report;
+use super::source::{Limits, ScanFailure, Source, Span};
+use super::{decode, resolve};
+
+/// Bytes of the text. Some 100 000 routes fit.
+const TEXT_MAX: u64 = 16 << 20;
+
+/// Bounds on the document; see [`Limits`].
+const LIMITS: Limits = Limits { depth: 32, aliases: 10_000, nodes: 4_000_000, bytes: 64 << 20 };
+
+/// A policy that can be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The policy.
+    pub policy: Policy,
+    /// What is hardly meant, but keeps nothing from working.
+    pub warnings: Diagnostics,
+    /// SHA-256 over the text and all module files: equal digests mean equal policies.
+    pub digest: [u8; 32],
+}
+
+/// Reads the policy at `path`, of at most 16 MiB, and the modules that it names. Relative paths in
+/// it start at its folder. Blocks on the file system.
+///
+/// # Errors
+/// All that is wrong with the policy, warnings among it.
+pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    let unreadable = |why: String| {
+        let help = "name a readable YAML file of at most 16 MiB";
+        Diagnostics::about_file(path, format!("the policy cannot be read: {why}"), help)
+    };
+    let bytes = read_bounded(path, TEXT_MAX).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        unreadable(format!("it is not UTF-8 at byte {}", at + 1))
+    })?;
+    parse(&text, path, path.parent().unwrap_or_else(|| Path::new("")))
+}
+
+/// Reads a policy from `text`. `file` is what diagnostics call it; relative paths in it start at
+/// `base_dir`. Reads the modules that it names.
+///
+/// # Errors
+/// All that is wrong with the policy, warnings among it.
+pub fn parse(text: &str, file: &Path, base_dir: &Path) -> Result<Loaded, Diagnostics> {
+    if text.len() as u64 > TEXT_MAX {
+        let help = "name a readable YAML file of at most 16 MiB";
+        return Err(Diagnostics::about_file(
+            file,
+            format!("the policy is larger than {TEXT_MAX} bytes"),
+            help,
+        ));
+    }
+    let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let (source, failures) = Source::scan(body, &LIMITS);
+    let report = Report::new(source, file);
+    let resolved = understand(body, failures, &report, base_dir);
+    let findings = report.finish();
+    let Some((policy, modules)) = resolved else { return Err(findings) };
+    Ok(Loaded { policy, warnings: findings, digest: digest(text, &modules) })
+}
+
+/// The policy that the text means, and the digests of its modules. `None` if anything is wrong.
+fn understand(
+    text: &str,
+    failures: Vec<ScanFailure>,
+    report: &Report<'_>,
+    base_dir: &Path,
+) -> Option<(Policy, Vec<[u8; 32]>)> {
+    let value =
+        if failures.is_empty() { read_yaml(text).map_err(|failure| vec![failure]) } else { Err(failures) };
+    let value = match value {
+        Ok(value) => value,
+        Err(failures) => {
+            failures.into_iter().for_each(|failure| report.unreadable(failure));
+            return None;
+        }
+    };
+    let raw: raw::Policy = decode::decode(&value, report)?;
+    drop(value);
+    resolve::resolve(&raw, report, base_dir)
+}
+
+fn read_yaml(text: &str) -> Result<serde_yaml::Value, ScanFailure> {
+    serde_yaml::from_str(text).map_err(|error| {
+        let place = error.location();
+        let start = Position {
+            line: place.as_ref().map_or(1, |place| place.line() as u32),
+            column: place.as_ref().map_or(1, |place| place.column() as u32),
+        };
+        let message = error.to_string();
+        // The position is told apart from the message.
+        let message = message.split(" at line ").next().unwrap_or_default();
+        ScanFailure {
+            span: Span { start, end: start },
+            message: format!("not well-formed YAML: {message}"),
+            help: None,
+            related: None,
+        }
+    })
+}
+
+/// The text's own digest first, so that no text can pass for another with modules.
+fn digest(text: &str, modules: &[[u8; 32]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(Sha256::digest(text));
+    for module in modules {
+        hash.update(module);
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,56 @@
+//! What the operator wants, as types that cannot hold nonsense.
+//!
+//! A policy is one YAML document. On its way from text to [`Policy`] (`load`) it is
+//! 1. walked for positions, size, depth and duplicate keys, before anything is expanded (`source`);
+//! 2. read by serde_yaml and decoded into a private raw form, unknown keys refused (`decode`, `raw`);
+//! 3. resolved into the types of this page, in which every name is bound, every limit is positive
+//!    and every pattern is compiled (`resolve`).
+//!
+//! Text that is no YAML is told alone; the other steps report **all** that is wrong at once, each
+//! with file, line, column, path and a hint ([`diagnostics`]). `policies/full.yaml` shows the format.
+//!
+//! Nothing here does I/O but reading the text and the files that the policy names, and nothing
+//! here knows the rest of the gateway.
+
+mod decode;
+pub mod diagnostics;
+pub mod filter;
+pub mod limits;
+pub mod listener;
+mod load;
+mod path;
+mod raw;
+mod read;
+mod report;
+mod resolve;
+pub mod route;
+mod source;
+mod suggest;
+pub mod upstream;
+
+use std::sync::Arc;
+
+pub use diagnostics::{Diagnostic, Diagnostics};
+pub use load::{Loaded, load, parse};
+
+/// A whole policy, valid by construction.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Where clients connect. At least one. Fixed for the life of the process.
+    pub listeners: Vec<listener::Listener>,
+    /// Where the admin API listens. Loopback unless the policy says otherwise aloud. Fixed.
+    pub admin: Option<listener::AdminListener>,
+    /// Limits on what a client may send, hold and wait for.
+    pub limits: limits::Limits,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Where requests can go, in the order written.
+    pub upstreams: Vec<Arc<upstream::Upstream>>,
+    /// Filters that routes name, in the order written.
+    pub filters: Vec<Arc<filter::Filter>>,
+    /// Routes, in the order written; precedence is `route`'s.
+    pub routes: Vec<Arc<route::Route>>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The document as it is written: a mirror of the YAML, checked for shape only.
+//!
+//! Every value is a [`Field`], so that one wrong value hides no other. Text that has a grammar of
+//! its own (durations, addresses, patterns) is still text here; `resolve` reads it. No type here
+//! is shown or logged: `config`, `environment` and header values may be secret.
+
+mod field;
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+pub(super) use field::{Address, Duration, Entries, Field, OneOrMany, Rate, Size};
+
+/// The document.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Policy {
+    pub(super) version: Field<u64>,
+    pub(super) listeners: Field<Vec<Field<Listener>>>,
+    pub(super) admin: Field<Admin>,
+    pub(super) limits: Field<Limits>,
+    pub(super) trusted_proxies: Field<Vec<Field<String>>>,
+    pub(super) upstreams: Field<Entries<Upstream>>,
+    pub(super) filters: Field<Entries<Filter>>,
+    pub(super) routes: Field<Vec<Field<Route>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Listener {
+    pub(super) address: Field<Address>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) address: Field<Address>,
+    pub(super) allow_remote: Field<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) header_bytes: Field<Size>,
+    pub(super) header_count: Field<u64>,
+    pub(super) body_bytes: Field<Size>,
+    pub(super) buffer_bytes: Field<Size>,
+    pub(super) connections: Field<u64>,
+    pub(super) header_read_timeout: Field<Duration>,
+    pub(super) idle_timeout: Field<Duration>,
+    pub(super) total_timeout: Field<Duration>,
+    pub(super) drain_timeout: Field<Duration>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Upstream {
+    pub(super) endpoints: Field<Vec<Field<String>>>,
+    pub(super) connect_timeout: Field<Duration>,
+    pub(super) response_timeout: Field<Duration>,
+    pub(super) idle_timeout: Field<Duration>,
+    pub(super) idle_connections: Field<u64>,
+    pub(super) refused_pause: Field<Duration>,
+    pub(super) host: Field<HostHeader>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HostHeader {
+    Client,
+    Endpoint,
+    Fixed(String),
+}
+
+/// Exactly one of these.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Filter {
+    pub(super) wasm: Field<WasmFilter>,
+    pub(super) rate_limit: Field<RateLimit>,
+    pub(super) headers: Field<HeaderEdits>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WasmFilter {
+    pub(super) module: Field<String>,
+    pub(super) config: Field<Value>,
+    pub(super) vm_id: Field<String>,
+    pub(super) vm_config: Field<Value>,
+    pub(super) root_id: Field<String>,
+    pub(super) environment: Field<Entries<String>>,
+    pub(super) budget: Field<Duration>,
+    pub(super) start_budget: Field<Duration>,
+    pub(super) memory: Field<Size>,
+    pub(super) on_failure: Field<OnFailure>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnFailure {
+    Closed,
+    Open,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RateLimit {
+    pub(super) rate: Field<Rate>,
+    pub(super) burst: Field<u64>,
+    pub(super) key: Field<RateLimitKey>,
+    pub(super) keys: Field<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RateLimitKey {
+    ClientAddress,
+    Route,
+    Header(String),
+    Fixed(String),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HeaderEdits {
+    pub(super) request: Field<HeaderEdit>,
+    pub(super) response: Field<HeaderEdit>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HeaderEdit {
+    pub(super) remove: Field<Vec<Field<String>>>,
+    pub(super) set: Field<Entries<String>>,
+    pub(super) add: Field<Entries<OneOrMany>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Route {
+    pub(super) name: Field<String>,
+    #[serde(rename = "match")]
+    pub(super) matches: Field<Match>,
+    pub(super) filters: Field<Vec<Field<String>>>,
+    pub(super) forward: Field<Forward>,
+    pub(super) redirect: Field<Redirect>,
+    pub(super) respond: Field<Respond>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Match {
+    pub(super) host: Field<OneOrMany>,
+    pub(super) path: Field<PathMatch>,
+    pub(super) methods: Field<Vec<Field<String>>>,
+    pub(super) headers: Field<Vec<Field<ValueMatch>>>,
+    pub(super) query: Field<Vec<Field<ValueMatch>>>,
+}
+
+/// Exactly one of these.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PathMatch {
+    pub(super) exact: Field<String>,
+    pub(super) prefix: Field<String>,
+    pub(super) regex: Field<String>,
+}
+
+/// A name, and exactly one of the others.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ValueMatch {
+    pub(super) name: Field<String>,
+    pub(super) exact: Field<String>,
+    pub(super) regex: Field<String>,
+    pub(super) present: Field<bool>,
+    pub(super) absent: Field<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Forward {
+    pub(super) upstream: Field<String>,
+    pub(super) rewrite_prefix: Field<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Redirect {
+    pub(super) status: Field<u64>,
+    pub(super) scheme: Field<String>,
+    pub(super) host: Field<String>,
+    pub(super) port: Field<u64>,
+    pub(super) path: Field<String>,
+    pub(super) prefix: Field<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Respond {
+    pub(super) status: Field<u64>,
+    pub(super) headers: Field<Entries<OneOrMany>>,
+    pub(super) body: Field<String>,
+}

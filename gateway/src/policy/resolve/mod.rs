@@ -1,0 +1,74 @@
+//! From the raw form to a [`Policy`]: binds names, checks bounds, compiles patterns, reads modules.
+//!
+//! One file a section. Every function reports what is wrong and goes on with what is right, so
+//! that one run tells everything; the policy is handed out only if nothing was reported. Upstreams
+//! and filters come before the routes that name them.
+
+mod action;
+mod filter;
+mod headers;
+mod host;
+mod limits;
+mod listener;
+mod matches;
+mod module;
+mod names;
+mod overlap;
+mod pattern;
+mod place;
+mod route;
+mod scalar;
+mod upstream;
+
+use std::path::Path;
+
+use super::Policy;
+use super::raw;
+use super::report::{Problem, Report};
+use module::Modules;
+use place::Place;
+
+/// The version of the format that this page reads.
+const VERSION: u64 = 1;
+
+/// The policy, and the digests of the modules that it names in the order first named. `None` if
+/// anything is wrong.
+pub(super) fn resolve(
+    raw: &raw::Policy,
+    report: &Report<'_>,
+    base_dir: &Path,
+) -> Option<(Policy, Vec<[u8; 32]>)> {
+    let root = Place::root(report);
+    check_version(root, raw);
+    let (listeners, admin) = listener::resolve(root, raw);
+    let limits = limits::resolve(root.key("limits"), &raw.limits);
+    let trusted_proxies = listener::resolve_proxies(root.key("trusted_proxies"), &raw.trusted_proxies);
+    let total = limits.as_ref().and_then(|limits| limits.total_timeout);
+    let upstreams = upstream::resolve(root.key("upstreams"), &raw.upstreams, total);
+    let mut modules = Modules::new(base_dir);
+    let filters = filter::resolve(root.key("filters"), &raw.filters, &mut modules);
+    let routes = route::resolve(root, &raw.routes, &upstreams, &filters);
+    if report.has_errors() {
+        return None;
+    }
+    upstreams.warn_of_unused(root.key("upstreams"));
+    filters.warn_of_unused(root.key("filters"));
+    let policy = Policy {
+        listeners,
+        admin,
+        limits: limits?,
+        trusted_proxies,
+        upstreams: upstreams.into_values(),
+        filters: filters.into_values(),
+        routes,
+    };
+    Some((policy, modules.digests().to_vec()))
+}
+
+fn check_version(root: Place<'_>, raw: &raw::Policy) {
+    let version = root.required(&raw.version, "version", "`version: 1`");
+    if let Some(version) = version.filter(|version| **version != VERSION) {
+        let problem = Problem::new("a version of the format that is not known").expected(VERSION.to_string());
+        root.key("version").error(problem.found(version.to_string()));
+    }
+}

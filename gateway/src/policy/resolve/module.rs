@@ -1,0 +1,116 @@
+//! Reading the modules that filters name. A file that several filters name is read once.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::super::read::{ReadError, read_bounded};
+use super::super::report::{Problem, quoted};
+use super::super::suggest::nearest;
+use super::place::Place;
+
+/// Bytes of a module.
+const MODULE_MAX: u64 = 32 << 20;
+
+/// Modules read so far.
+pub(super) struct Modules<'b> {
+    base: &'b Path,
+    read: HashMap<PathBuf, Module>,
+    /// In the order first named.
+    digests: Vec<[u8; 32]>,
+}
+
+/// A module's bytes and what identifies them.
+#[derive(Clone)]
+pub(super) struct Module {
+    pub(super) path: PathBuf,
+    pub(super) code: Arc<[u8]>,
+    pub(super) digest: [u8; 32],
+}
+
+impl<'b> Modules<'b> {
+    /// Relative paths start at `base`.
+    pub(super) fn new(base: &'b Path) -> Self {
+        Modules { base, read: HashMap::new(), digests: Vec::new() }
+    }
+
+    /// Digests of the modules, in the order first named.
+    pub(super) fn digests(&self) -> &[[u8; 32]] {
+        &self.digests
+    }
+
+    /// The module that is named at `place`; reports why if it is not to be had.
+    pub(super) fn read(&mut self, place: Place<'_>, name: &str) -> Option<Module> {
+        let path = self.base.join(name);
+        if let Some(module) = self.read.get(&path) {
+            return Some(module.clone());
+        }
+        let code = match read_module(&path) {
+            Ok(code) => code,
+            Err(error) => {
+                place.error(unreadable(&path, name, &error));
+                return None;
+            }
+        };
+        if let Some(problem) = not_a_module(&code) {
+            place.error(problem.expected("a WebAssembly core module").found(quoted(name)));
+            return None;
+        }
+        let digest = Sha256::digest(&code).into();
+        let module = Module { path: path.clone(), code: code.into(), digest };
+        self.digests.push(digest);
+        self.read.insert(path, module.clone());
+        Some(module)
+    }
+}
+
+fn unreadable(path: &Path, name: &str, error: &ReadError) -> Problem {
+    let problem = Problem::new(format!("the module cannot be read: {error}")).found(quoted(name));
+    if !matches!(error, ReadError::Io(error) if error.kind() == std::io::ErrorKind::NotFound) {
+        return problem;
+    }
+    match neighbour(path) {
+        Some(near) => problem.did_you_mean(Path::new(name).with_file_name(near).to_str()),
+        None => problem.help("a relative path starts at the policy's folder"),
+    }
+}
+
+/// A pipe would block and a device never end, so that it must be a regular file.
+fn read_module(path: &Path) -> Result<Vec<u8>, ReadError> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(ReadError::NotAFile);
+    }
+    read_bounded(path, MODULE_MAX)
+}
+
+/// A file of nearly the same name in the same folder; its extension is no likeness.
+fn neighbour(path: &Path) -> Option<PathBuf> {
+    const LOOKED_AT: usize = 1_000;
+    let entries = fs::read_dir(path.parent()?).ok()?.take(LOOKED_AT).flatten();
+    let names: Vec<PathBuf> = entries.map(|entry| entry.file_name().into()).collect();
+    let alike = names.iter().filter(|name| name.extension() == path.extension());
+    let stem = nearest(path.file_stem()?.to_str()?, alike.filter_map(|name| name.file_stem()?.to_str()))?;
+    Some(Path::new(stem).with_extension(path.extension().unwrap_or_default()))
+}
+
+/// Looks at the magic number and the version; the compiler looks at the rest.
+fn not_a_module(code: &[u8]) -> Option<Problem> {
+    const CORE: &[u8] = b"\0asm\x01\0\0\0";
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    if code.starts_with(CORE) {
+        None
+    } else if code.is_empty() {
+        Some(Problem::new("the module is empty"))
+    } else if code.starts_with(COMPONENT) {
+        let help = "build a core module, such as with the target `wasm32-wasip1`";
+        Some(Problem::new("the file is a WebAssembly component").help(help))
+    } else if code.trim_ascii_start().starts_with(b"(module") {
+        let help = "translate it, such as with `wasm-tools parse`";
+        Some(Problem::new("the file is WebAssembly in text form").help(help))
+    } else {
+        Some(Problem::new("the file is no WebAssembly module"))
+    }
+}

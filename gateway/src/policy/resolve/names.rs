@@ -1,0 +1,69 @@
+//! Values that have a name, and looking them up from elsewhere in the document.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::report::{Problem, quoted};
+use super::super::suggest::{listed, nearest};
+use super::place::Place;
+
+/// Named values, in the order written.
+pub(super) struct Names<'r, T> {
+    section: &'static str,
+    values: Vec<Named<'r, T>>,
+    by_name: HashMap<&'r str, usize>,
+}
+
+struct Named<'r, T> {
+    name: &'r str,
+    /// `None` if it is wrong, which is reported: whoever names it is right to do so.
+    value: Option<Arc<T>>,
+    used: Cell<bool>,
+}
+
+impl<'r, T> Names<'r, T> {
+    /// `section` is the key that holds the values.
+    pub(super) fn new(section: &'static str) -> Self {
+        Names { section, values: Vec::new(), by_name: HashMap::new() }
+    }
+
+    /// Adds a value, or that there is a wrong one of this name.
+    pub(super) fn add(&mut self, name: &'r str, value: Option<Arc<T>>) {
+        self.by_name.insert(name, self.values.len());
+        self.values.push(Named { name, value, used: Cell::new(false) });
+    }
+
+    /// The value that is named at `place`.
+    pub(super) fn find(&self, place: Place<'_>, name: &str) -> Option<Arc<T>> {
+        let Some(&index) = self.by_name.get(name) else {
+            place.error(self.unknown(place, name));
+            return None;
+        };
+        let named = &self.values[index];
+        named.used.set(true);
+        named.value.clone()
+    }
+
+    fn unknown(&self, place: Place<'_>, name: &str) -> Problem {
+        let problem = Problem::new(format!("{} is not defined under `{}`", quoted(name), self.section));
+        if place.report.is_full() {
+            return problem;
+        }
+        let names = || self.values.iter().map(|named| named.name);
+        problem.expected(listed(names())).did_you_mean(nearest(name, names()))
+    }
+
+    /// Warns of values that nothing names.
+    pub(super) fn warn_of_unused(&self, section: Place<'_>) {
+        for named in self.values.iter().filter(|named| !named.used.get()) {
+            let problem = Problem::new("no route uses it").help("use it or remove it").on_key();
+            section.key(named.name).warn(problem);
+        }
+    }
+
+    /// The right values, in the order written.
+    pub(super) fn into_values(self) -> Vec<Arc<T>> {
+        self.values.into_iter().filter_map(|named| named.value).collect()
+    }
+}

@@ -1,0 +1,89 @@
+//! `routes`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use super::super::filter::Filter;
+use super::super::raw::{self, Field};
+use super::super::report::{Problem, quoted};
+use super::super::route::Route;
+use super::super::upstream::Upstream;
+use super::names::Names;
+use super::overlap::Overlaps;
+use super::pattern::Patterns;
+use super::place::Place;
+use super::scalar::check_name;
+use super::{action, matches};
+
+const ROUTES_MAX: usize = 200_000;
+const FILTERS_MAX: usize = 64;
+
+/// All routes, in the order written.
+pub(super) fn resolve(
+    root: Place<'_>,
+    field: &Field<Vec<Field<raw::Route>>>,
+    upstreams: &Names<'_, Upstream>,
+    filters: &Names<'_, Filter>,
+) -> Vec<Arc<Route>> {
+    root.required(field, "routes", "a list of routes");
+    let section = root.key("routes");
+    if field.given().is_some_and(Vec::is_empty) {
+        section.error(Problem::new("no route").expected("at least one"));
+    }
+    let mut patterns = Patterns::default();
+    let mut names: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut overlaps = Overlaps::default();
+    let mut routes = Vec::new();
+    for (index, raw) in section.list(field, ROUTES_MAX) {
+        let place = section.index(index);
+        let name = route_name(place, raw, index);
+        match names.entry(Arc::clone(&name)) {
+            Entry::Vacant(free) => {
+                free.insert(index);
+            }
+            Entry::Occupied(first) => {
+                let first = place.report.place(&section.index(*first.get()).key("name").at, "the first one");
+                let problem = Problem::new(format!("a second route is named {}", quoted(&name)));
+                place.key("name").error(problem.help("give each route its own name").see(first));
+            }
+        }
+        let matches = matches::resolve(place.key("match"), &raw.matches, &mut patterns);
+        if let Some(matches) = &matches {
+            overlaps.check(section, index, matches);
+        }
+        let filters = route_filters(place.key("filters"), &raw.filters, filters);
+        let action = action::resolve(place, raw, matches.as_ref(), upstreams);
+        if let (Some(matches), Some(action)) = (matches, action) {
+            routes.push(Arc::new(Route { name, matches, filters, action }));
+        }
+    }
+    routes
+}
+
+fn route_name(place: Place<'_>, raw: &raw::Route, index: usize) -> Arc<str> {
+    match raw.name.given() {
+        Some(name) => {
+            check_name(place.key("name"), name);
+            name.as_str().into()
+        }
+        None => format!("route-{}", index + 1).into(),
+    }
+}
+
+fn route_filters(
+    section: Place<'_>,
+    field: &Field<Vec<Field<String>>>,
+    filters: &Names<'_, Filter>,
+) -> Vec<Arc<Filter>> {
+    let mut chain: Vec<Arc<Filter>> = Vec::new();
+    for (index, name) in section.list(field, FILTERS_MAX) {
+        let place = section.index(index);
+        let Some(filter) = filters.find(place, name) else { continue };
+        if chain.iter().any(|earlier| earlier.name == filter.name) {
+            place.error(Problem::new(format!("{} is listed twice", quoted(name))).help("remove one of them"));
+        }
+        chain.push(filter);
+    }
+    chain
+}

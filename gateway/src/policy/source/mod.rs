@@ -1,0 +1,104 @@
+//! The text of a policy and where everything in it stands.
+//!
+//! serde_yaml says what the document means but not where its values are, and it expands aliases
+//! as it goes. So the text is walked once before, event by event (`scan`): this yields the
+//! position of every value (`tree`) and refuses what is too large, too deep, or ambiguous before
+//! anything is expanded. YAML 1.2 as serde_yaml reads it, less tags, merge keys and keys that are
+//! not scalars.
+
+mod scan;
+mod tree;
+
+use std::cell::RefCell;
+
+use super::diagnostics::{Excerpt, Position};
+use super::path::At;
+pub(super) use scan::{Limits, ScanFailure};
+use tree::Tree;
+pub(super) use tree::is_secret_key;
+
+/// The text, and where everything in it stands.
+pub(super) struct Source<'t> {
+    text: &'t str,
+    /// Byte offset of the start of each line.
+    lines: Vec<usize>,
+    tree: Tree,
+    /// Spans that no excerpt may show.
+    secrets: RefCell<Vec<Span>>,
+}
+
+/// A stretch of text; the end is exclusive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) start: Position,
+    pub(super) end: Position,
+}
+
+/// Which part of a key and its value is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The value.
+    Value,
+    /// The key, as where it is unknown.
+    Key,
+}
+
+impl<'t> Source<'t> {
+    /// Walks the text. Even if it fails, the source can show the lines at fault.
+    pub(super) fn scan(text: &'t str, limits: &Limits) -> (Self, Vec<ScanFailure>) {
+        let mut tree = Tree::default();
+        let failures = scan::scan(text, limits, &mut tree);
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        let secrets = RefCell::new(tree.secret_scalars());
+        (Source { text, lines, tree, secrets }, failures)
+    }
+
+    /// Where `at` stands, or the nearest thing around it if it is not written.
+    pub(super) fn span(&self, at: &At<'_>, part: Part) -> Span {
+        self.tree.find(&at.steps(), part).span
+    }
+
+    /// Whether `at` is inside a value that may be secret.
+    pub(super) fn is_secret(&self, at: &At<'_>) -> bool {
+        self.tree.find(&at.steps(), Part::Value).secret
+    }
+
+    /// Keeps the value at `at` out of every excerpt: it may be a misspelt secret.
+    pub(super) fn hide(&self, at: &At<'_>) {
+        self.secrets.borrow_mut().extend(self.tree.scalars_at(&at.steps()));
+    }
+
+    /// The line of a span with its secrets masked, and how much to underline.
+    pub(super) fn excerpt(&self, span: Span) -> Option<Excerpt> {
+        let index = span.start.line as usize - 1;
+        let start = *self.lines.get(index)?;
+        let end = self.lines.get(index + 1).map_or(self.text.len(), |next| next - 1);
+        let mut line: Vec<char> = self.text.get(start..end)?.trim_end_matches('\r').chars().collect();
+        let underlined = underlined(span, line.len());
+        for secret in self.secrets.borrow().iter() {
+            mask(&mut line, span.start.line, *secret);
+        }
+        Some(Excerpt { line: line.into_iter().collect(), underlined })
+    }
+}
+
+/// Underlines what stands on one line; of a block only its start.
+fn underlined(span: Span, length: usize) -> usize {
+    if span.start.line == span.end.line {
+        return (span.end.column.saturating_sub(span.start.column) as usize).max(1);
+    }
+    if length as u32 >= span.start.column { 1 + length - span.start.column as usize } else { 1 }
+}
+
+/// Replaces the part of the line that `secret` covers.
+fn mask(line: &mut [char], number: u32, secret: Span) {
+    if number < secret.start.line || number > secret.end.line {
+        return;
+    }
+    let from = if number == secret.start.line { secret.start.column as usize - 1 } else { 0 };
+    let to = if number == secret.end.line { secret.end.column as usize - 1 } else { line.len() };
+    let to = to.min(line.len());
+    for c in line.get_mut(from..to).unwrap_or_default().iter_mut().filter(|c| !c.is_whitespace()) {
+        *c = '*';
+    }
+}
