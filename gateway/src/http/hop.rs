@@ -88,7 +88,7 @@ pub fn strip_request(headers: &mut HeaderMap) -> Result<RequestHop, HopError> {
         hop.expectation = expectation(headers)?;
     }
     let mut accepts_trailers = false;
-    if found.has(Found::CONNECTION) {
+    if found.has(Found::CONNECTION) && !is_persistence_only(headers) {
         let named = named_by_connection(headers)?;
         if named.upgrade {
             hop.upgrade = headers.get(UPGRADE).cloned();
@@ -114,7 +114,7 @@ pub fn strip_response(headers: &mut HeaderMap) -> Result<(), HopError> {
     if found.is_empty() {
         return Ok(());
     }
-    if found.has(Found::CONNECTION) {
+    if found.has(Found::CONNECTION) && !is_persistence_only(headers) {
         named_by_connection(headers)?;
         remove_named(headers);
     }
@@ -188,6 +188,16 @@ impl Found {
     }
 }
 
+/// Whether `Connection` is what it nearly always is: one option that names no field.
+fn is_persistence_only(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONNECTION).iter();
+    let is_plain = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    };
+    values.next().is_some_and(is_plain) && values.next().is_none()
+}
+
 /// The options of `Connection` that mean something here.
 #[derive(Default)]
 struct Named {
@@ -209,15 +219,7 @@ fn named_by_connection(headers: &HeaderMap) -> Result<Named, HopError> {
 
 /// Removes the fields that `Connection` names, but for protected ones.
 fn remove_named(headers: &mut HeaderMap) {
-    // The common case, without a copy: `close` and `keep-alive` name no field that stays anyway.
-    let is_plain = |option: &str| {
-        ["close", "keep-alive", "upgrade", "te"].iter().any(|plain| option.eq_ignore_ascii_case(plain))
-    };
-    if options(headers).all(is_plain) {
-        return;
-    }
     let names: Vec<HeaderName> = options(headers)
-        .filter(|option| !is_plain(option))
         .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
         .filter(|name| !is_protected(name.as_str()))
         .collect();

@@ -72,7 +72,7 @@ pub fn of_request<'a>(
 fn parse(authority: &str, source: HostSource) -> Result<Host<'_>, HostError> {
     let end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']').ok_or(HostError::Malformed)? + 2,
-        None => authority.find(':').unwrap_or(authority.len()),
+        None => authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len()),
     };
     let (name, port) = authority.split_at(end);
     Ok(Host { name: parse_name(name)?, port: parse_port(port)?, source })

@@ -95,19 +95,17 @@ impl<B: RequestStream> EndpointPool<B> {
         }
     }
 
-    /// The idle connection used last that is still open. Closed ones on the way are dropped.
+    /// The idle connection used last. It may have been closed by now; an exchange finds out before
+    /// it sends anything, at no cost if it is open.
     pub(super) fn take(&self) -> Option<Box<Connection<B>>> {
-        loop {
-            let mut connection = self.idle.borrow_mut().pop()?;
-            if connection.idle_since.elapsed() >= self.idle_timeout {
-                // All below it are older.
-                self.idle.take();
-                return None;
-            }
-            if connection.check() == Readiness::Ready {
-                return Some(connection);
-            }
+        let mut idle = self.idle.borrow_mut();
+        let connection = idle.pop()?;
+        if connection.idle_since.elapsed() < self.idle_timeout {
+            return Some(connection);
         }
+        // All below it are older.
+        idle.clear();
+        None
     }
 
     /// Keeps an open connection, unless there are enough.

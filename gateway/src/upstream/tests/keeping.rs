@@ -130,6 +130,42 @@ async fn a_closed_idle_connection_is_noticed() {
     .await;
 }
 
+#[tokio::test]
+async fn a_closed_idle_connection_costs_no_request() {
+    on_worker(async {
+        let close = Rc::new(tokio::sync::Notify::new());
+        let wait = Rc::clone(&close);
+        let origin = Origin::start(move |mut peer, number| {
+            let wait = Rc::clone(&wait);
+            async move {
+                peer.request().await.unwrap();
+                peer.send(OK).await;
+                if number == 0 {
+                    wait.notified().await;
+                }
+            }
+        })
+        .await;
+        let pool = pool_to(&origin);
+        answered(&pool, get()).await;
+        assert_eq!(pool.stats().idle, 1);
+        close.notify_one();
+        origin.ended(1).await;
+        // Enough turns of the runtime for it to hear of the end.
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+        // Not idempotent and with a body, but nothing of it was sent yet.
+        let (sender, body) = channel();
+        sender.send(Ok(Bytes::from_static(b"x"))).await.unwrap();
+        drop(sender);
+        let answer = answered(&pool, request(Method::POST).map(|_| body)).await;
+        assert_eq!(answer, (200, ConnectionUse::New, "ok".into()));
+        assert_eq!(pool.stats().stale_retries, 1);
+    })
+    .await;
+}
+
 /// An origin that closes each connection in the moment its second request has arrived.
 async fn closing_at_the_second_request(reset: bool) -> Origin {
     Origin::start(move |mut peer, _| async move {
