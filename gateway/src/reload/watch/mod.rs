@@ -8,7 +8,7 @@
 //!    what the file looks like (inode, size, times).
 //! 2. `folders`: watches the folders in which those places lie; files themselves are not watched,
 //!    as a watch on a file is lost when it is replaced.
-//! 3. [`watch`]: the loop. Events are gathered for 20 ms, at most 200; every two seconds, and after
+//! 3. [`watch()`]: the loop. Events are gathered for 20 ms, at most 200; every two seconds, and after
 //!    each event, the snapshot is taken again, which finds changes on file systems without events
 //!    and keeps the watches in the right place.
 //!
