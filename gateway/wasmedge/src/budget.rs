@@ -22,6 +22,9 @@ pub(crate) const FIRST_SLICE: i64 = 50_000;
 /// stretch before a dear one) cannot hand out far too much.
 const GROWTH: i64 = 8;
 
+/// No slice is larger, whatever the clock says: the counter must not wrap.
+const LARGEST_SLICE: i64 = 1 << 40;
+
 /// The state of one instance's budget. Units are fuel; times are CPU nanoseconds.
 pub(crate) struct Budget {
     limit: Cell<u64>,
@@ -130,8 +133,8 @@ impl Clock {
         let target = (limit / 10).min(left).max(1);
         let consumed = self.slice.saturating_add(debt).unsigned_abs();
         let slice = u128::from(consumed) * u128::from(target) / u128::from(elapsed);
-        let ceiling = self.slice.saturating_mul(GROWTH);
-        i64::try_from(slice).unwrap_or(i64::MAX).clamp(FIRST_SLICE / GROWTH, ceiling.max(FIRST_SLICE))
+        let ceiling = self.slice.saturating_mul(GROWTH).clamp(FIRST_SLICE, LARGEST_SLICE);
+        i64::try_from(slice).unwrap_or(i64::MAX).clamp(FIRST_SLICE / GROWTH, ceiling)
     }
 }
 

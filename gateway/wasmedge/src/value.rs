@@ -22,8 +22,8 @@ pub(crate) mod sealed {
 
     pub trait Scalar {
         const TYPE: ValType;
-        fn into_raw(self) -> RawValue;
-        fn from_raw(raw: &RawValue) -> Self;
+        fn to_value(self) -> RawValue;
+        fn of_value(raw: &RawValue) -> Self;
     }
 
     pub trait Values {
@@ -43,11 +43,11 @@ macro_rules! scalar {
         impl WasmValue for $ty {}
         impl Scalar for $ty {
             const TYPE: ValType = ValType::$wasm;
-            fn into_raw(self) -> RawValue {
+            fn to_value(self) -> RawValue {
                 // SAFETY: makes a value from a number; no pointer is involved.
                 unsafe { ffi::$make(self as $carrier) }
             }
-            fn from_raw(raw: &RawValue) -> Self {
+            fn of_value(raw: &RawValue) -> Self {
                 let $bits = raw.Value;
                 $read
             }
@@ -58,13 +58,13 @@ macro_rules! scalar {
             const TYPES: &'static [ValType] = &[ValType::$wasm];
             type Raw = [RawValue; 1];
             fn into_raw(self) -> Self::Raw {
-                [Scalar::into_raw(self)]
+                [Scalar::to_value(self)]
             }
             fn zeroed() -> Self::Raw {
                 [zero()]
             }
             fn from_raw(raw: &[RawValue]) -> Self {
-                Scalar::from_raw(&raw[0])
+                Scalar::of_value(&raw[0])
             }
         }
     };
@@ -91,14 +91,14 @@ macro_rules! tuple {
             const TYPES: &'static [ValType] = &[$($name::TYPE),*];
             type Raw = [RawValue; count!($($name)*)];
             fn into_raw(self) -> Self::Raw {
-                [$(Scalar::into_raw(self.$index)),*]
+                [$(Scalar::to_value(self.$index)),*]
             }
             fn zeroed() -> Self::Raw {
                 [zero(); count!($($name)*)]
             }
             #[allow(unused_variables)]
             fn from_raw(raw: &[RawValue]) -> Self {
-                ($($name::from_raw(&raw[$index]),)*)
+                ($($name::of_value(&raw[$index]),)*)
             }
         }
     };
@@ -128,17 +128,17 @@ mod tests {
 
     #[test]
     fn numbers_survive_the_way_through_a_raw_value() {
-        assert_eq!(i32::from_raw(&Scalar::into_raw(-5_i32)), -5);
-        assert_eq!(u32::from_raw(&Scalar::into_raw(u32::MAX)), u32::MAX);
-        assert_eq!(i64::from_raw(&Scalar::into_raw(i64::MIN)), i64::MIN);
-        assert_eq!(u64::from_raw(&Scalar::into_raw(u64::MAX - 1)), u64::MAX - 1);
-        assert_eq!(f32::from_raw(&Scalar::into_raw(1.5_f32)), 1.5);
-        assert_eq!(f64::from_raw(&Scalar::into_raw(-0.25_f64)), -0.25);
+        assert_eq!(i32::of_value(&Scalar::to_value(-5_i32)), -5);
+        assert_eq!(u32::of_value(&Scalar::to_value(u32::MAX)), u32::MAX);
+        assert_eq!(i64::of_value(&Scalar::to_value(i64::MIN)), i64::MIN);
+        assert_eq!(u64::of_value(&Scalar::to_value(u64::MAX - 1)), u64::MAX - 1);
+        assert_eq!(f32::of_value(&Scalar::to_value(1.5_f32)), 1.5);
+        assert_eq!(f64::of_value(&Scalar::to_value(-0.25_f64)), -0.25);
     }
 
     #[test]
     fn the_low_bits_are_what_the_library_reads() {
-        let raw = Scalar::into_raw(-7_i64);
+        let raw = Scalar::to_value(-7_i64);
         // SAFETY: reads a number out of a value made above.
         assert_eq!(unsafe { ffi::WasmEdge_ValueGetI64(raw) }, -7);
     }

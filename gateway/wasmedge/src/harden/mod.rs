@@ -22,6 +22,8 @@ pub(crate) mod park;
 mod signals;
 pub(crate) mod stack;
 
+pub(crate) use stack::GUARD;
+
 use crate::compile::Artifact;
 use std::sync::OnceLock;
 

@@ -1,6 +1,6 @@
 //! The metering pass: how a guest's work is counted and stopped.
 //!
-//! What: [`inspect`] refuses what cannot be metered or compiled safely; [`rewrite`] adds a global
+//! What: [`inspect`] and [`frame`] refuse what cannot be metered or compiled safely; [`rewrite`] adds a global
 //! that counts fuel down, and code that takes from it, at every loop head, at the entry of every
 //! function that calls or is long, and before every bulk operation by its length. Below zero the
 //! guest calls [`REFILL`], an import, which puts a new slice into the counter or traps.
@@ -17,6 +17,7 @@
 //! Limits: see [`crate::compile::ModuleLimits`]. One charge is at most 2^32 units and each slice
 //! is above zero, so that the 64-bit counter cannot wrap.
 
+mod frame;
 mod inspect;
 mod refusal;
 mod rewrite;

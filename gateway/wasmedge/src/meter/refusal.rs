@@ -49,6 +49,16 @@ pub enum Refusal {
         /// [`crate::ModuleLimits::body_bytes`].
         limit: u32,
     },
+    /// A function's native frame might be larger than what the guard below the stack catches.
+    #[error("function {function} might need a stack frame of {bytes} bytes, but may have {limit}")]
+    FrameBytes {
+        /// Index of the function.
+        function: u32,
+        /// Upper bound of its frame.
+        bytes: u64,
+        /// Fixed by the guard's size.
+        limit: u64,
+    },
     /// A table starts larger than the limit.
     #[error("table {table} has {elements} elements from the start, but may have {limit}")]
     TableElements {

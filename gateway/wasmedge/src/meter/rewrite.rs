@@ -1,5 +1,6 @@
 //! The pass itself.
 
+use super::frame;
 use super::weigh::{self, Length, Weights, length_operand};
 use super::{FUEL_EXPORT, MEMORY_EXPORT, MODULE, REFILL, Refusal};
 use crate::compile::ModuleLimits;
@@ -34,13 +35,15 @@ struct Meter {
 /// Meters `wasm`, which [`super::inspect`] has accepted with the same limits.
 ///
 /// # Errors
-/// [`Refusal::Rewrite`] if it cannot be taken apart after all.
+/// [`Refusal::FrameBytes`] for a function with too large a frame; [`Refusal::Rewrite`] if the
+/// module cannot be taken apart after all.
 pub(crate) fn rewrite(wasm: &[u8], limits: &ModuleLimits) -> Result<Metered, Refusal> {
     let mut config = ModuleConfig::new();
     // Names of functions are kept for backtraces; debugging sections would only be carried along.
     config.generate_dwarf(false).generate_name_section(true).generate_producers_section(false);
     let mut module =
         config.parse(wasm).map_err(|error| Refusal::Rewrite { message: format!("{error:#}") })?;
+    frame::check(&module)?;
     let weights = weigh::weigh(&module);
     let meter = add_meter(&mut module);
     let mut charge_points = 0;

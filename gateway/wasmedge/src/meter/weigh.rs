@@ -40,7 +40,13 @@ pub(super) struct Weights {
 /// Weighs every function of `module`.
 pub(super) fn weigh(module: &Module) -> HashMap<FunctionId, Weights> {
     let leaves = small_leaves(module);
-    module.funcs.iter_local().map(|(id, function)| (id, weigh_function(module, function, &leaves))).collect()
+    module.funcs.iter_local().map(|(id, function)| {
+        let mut weights = Walk::new(module, &leaves).run(function);
+        if leaves.contains_key(&id) {
+            weights.entry = 0;
+        }
+        (id, weights)
+    }).collect()
 }
 
 fn small_leaves(module: &Module) -> HashMap<FunctionId, u64> {
@@ -52,15 +58,6 @@ fn small_leaves(module: &Module) -> HashMap<FunctionId, u64> {
         (small && weights.entry <= SMALL_LEAF).then_some((id, weights.entry))
     });
     weighed.collect()
-}
-
-fn weigh_function(module: &Module, function: &LocalFunction, leaves: &HashMap<FunctionId, u64>) -> Weights {
-    let mut walk = Walk::new(module, leaves);
-    let mut weights = walk.run(function);
-    if !walk.calls && weights.entry <= SMALL_LEAF {
-        weights.entry = 0;
-    }
-    weights
 }
 
 struct Walk<'a> {
