@@ -4,6 +4,8 @@
 //! it. A new case is two new files; `TOLLGATE_BLESS=1` writes the texts anew, to be read in the
 //! diff before they are committed.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
