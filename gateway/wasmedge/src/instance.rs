@@ -49,16 +49,16 @@ pub enum InstantiateError {
         ty: ExternType,
     },
     /// The module imports a host function by another type.
-    #[error("import `{module}`.`{name}` should be {wanted}, but the host has {found}")]
+    #[error("import `{module}`.`{name}` should be a function {wanted}, but the host's is {found}")]
     ImportType {
         /// Module name of the import.
         module: String,
         /// Field name of the import.
         name: String,
         /// What the module expects.
-        wanted: ExternType,
+        wanted: FuncType,
         /// What the linker has.
-        found: FuncType,
+        found: Box<FuncType>,
     },
     /// The module's memory starts larger than the limit.
     #[error("the module needs {declared} pages of memory from the start, but may have {limit}")]

@@ -14,6 +14,7 @@ use crate::trap::Trap;
 use crate::types::{ExternType, FuncType};
 use crate::value::{WasmParams, WasmResults};
 use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -21,14 +22,17 @@ use wasmedge_sys::ffi;
 
 /// Host functions over a state `S`; stays on the thread that made it.
 pub struct Linker<S: 'static> {
-    definitions: Vec<Definition>,
+    definitions: Definitions,
     built: OnceCell<Rc<HostModules>>,
-    state: PhantomData<(fn(&S), *const ())>,
+    state: PhantomData<fn(&S)>,
+    /// The library's objects are one thread's.
+    not_send: PhantomData<*const ()>,
 }
 
+/// By module name, then by function name.
+type Definitions = BTreeMap<String, BTreeMap<String, Definition>>;
+
 struct Definition {
-    module: String,
-    name: String,
     ty: FuncType,
     trampoline: trampoline::Trampoline,
     function: *mut c_void,
@@ -42,14 +46,19 @@ impl<S: 'static> Default for Linker<S> {
 
 impl<S: 'static> std::fmt::Debug for Linker<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Linker").field("functions", &self.definitions.len()).finish_non_exhaustive()
+        f.debug_struct("Linker").field("modules", &self.definitions.len()).finish_non_exhaustive()
     }
 }
 
 impl<S: 'static> Linker<S> {
     /// A linker without functions.
     pub fn new() -> Self {
-        Self { definitions: Vec::new(), built: OnceCell::new(), state: PhantomData }
+        Self {
+            definitions: BTreeMap::new(),
+            built: OnceCell::new(),
+            state: PhantomData,
+            not_send: PhantomData,
+        }
     }
 
     /// Defines `module`.`name`, in place of an earlier definition of the same name. Instances
@@ -64,23 +73,18 @@ impl<S: 'static> Linker<S> {
         f: fn(&mut Caller<'_, S>, P) -> Result<R, Trap>,
     ) -> &mut Self {
         self.built.take();
-        self.definitions.retain(|known| known.module != module || known.name != name);
-        self.definitions.push(Definition {
-            module: module.to_owned(),
-            name: name.to_owned(),
+        let definition = Definition {
             ty: FuncType::new(P::TYPES, R::TYPES),
             trampoline: trampoline::host::<S, P, R>,
             function: f as *mut c_void,
-        });
+        };
+        self.definitions.entry(module.to_owned()).or_default().insert(name.to_owned(), definition);
         self
     }
 
     /// The type of the host function `module`.`name`, if it is defined.
     pub fn func_type(&self, module: &str, name: &str) -> Option<&FuncType> {
-        self.definitions
-            .iter()
-            .find(|known| known.module == module && known.name == name)
-            .map(|known| &known.ty)
+        self.definitions.get(module)?.get(name).map(|known| &known.ty)
     }
 
     /// Whether every import of `module` is defined here with the same type.
@@ -93,12 +97,12 @@ impl<S: 'static> Linker<S> {
             let found = self.func_type(&import.module, &import.name);
             match (&import.ty, found) {
                 (ExternType::Func(wanted), Some(found)) if wanted == found => {}
-                (ExternType::Func(_), Some(found)) => {
+                (ExternType::Func(wanted), Some(found)) => {
                     return Err(InstantiateError::ImportType {
                         module: import.module.clone(),
                         name: import.name.clone(),
-                        wanted: import.ty.clone(),
-                        found: found.clone(),
+                        wanted: wanted.clone(),
+                        found: Box::new(found.clone()),
                     });
                 }
                 _ => {
@@ -129,63 +133,40 @@ impl<S: 'static> Linker<S> {
 pub(crate) struct HostModules {
     store: Store,
     executors: RefCell<Vec<(u32, Rc<Executor>)>>,
-    modules: Vec<(String, ModuleInstance)>,
+    modules: Vec<ModuleInstance>,
 }
 
 impl HostModules {
-    fn build(definitions: &[Definition]) -> Result<Self, InstantiateError> {
+    fn build(definitions: &Definitions) -> Result<Self, InstantiateError> {
         // SAFETY: a new object, owned here.
         let store = unsafe { Store::new(ffi::WasmEdge_StoreCreate()) }.ok_or(OUT_OF_MEMORY)?;
         let mut host = Self { store, executors: RefCell::default(), modules: Vec::new() };
-        for definition in definitions {
-            host.add(definition)?;
+        for (name, functions) in definitions {
+            host.add(name, functions.iter().map(|(name, definition)| (name.as_str(), definition)))?;
         }
-        host.add(&refill_definition())?;
-        let executor = host.executor(1)?;
-        for (_, module) in &host.modules {
-            // SAFETY: all three are alive; the store keeps a pointer to the module, which
-            // outlives it by the order of the fields.
-            let result = unsafe {
-                ffi::WasmEdge_ExecutorRegisterImport(executor.get(), host.store.get(), module.get())
-            };
-            if result.Code != 0 {
-                return Err(InstantiateError::Engine(raw::message(result)));
-            }
-        }
+        host.add(meter::MODULE, std::iter::once((meter::REFILL, &refill_definition())))?;
         Ok(host)
     }
 
-    fn add(&mut self, definition: &Definition) -> Result<(), InstantiateError> {
-        let ty = FunctionType::of(&definition.ty).ok_or(OUT_OF_MEMORY)?;
-        let module = self.module(&definition.module)?;
-        // SAFETY: the trampoline has the library's signature and was made together with
-        // `function`; the new function is owned by the module it is added to.
-        unsafe {
-            let function = ffi::WasmEdge_FunctionInstanceCreateBinding(
-                ty.get(),
-                Some(definition.trampoline),
-                definition.function,
-                std::ptr::null_mut(),
-                0,
-            );
-            if function.is_null() {
-                return Err(OUT_OF_MEMORY);
-            }
-            ffi::WasmEdge_ModuleInstanceAddFunction(module, raw::string(&definition.name), function);
-        }
-        Ok(())
-    }
-
-    fn module(&mut self, name: &str) -> Result<*mut ffi::WasmEdge_ModuleInstanceContext, InstantiateError> {
-        if let Some((_, module)) = self.modules.iter().find(|(known, _)| known == name) {
-            return Ok(module.get());
-        }
+    /// Makes a host module of `functions` and gives it its name in the store.
+    fn add<'a>(
+        &mut self,
+        name: &str,
+        functions: impl Iterator<Item = (&'a str, &'a Definition)>,
+    ) -> Result<(), InstantiateError> {
         // SAFETY: a new object, owned here; the name is copied.
         let module = unsafe { ModuleInstance::new(ffi::WasmEdge_ModuleInstanceCreate(raw::string(name))) };
         let module = module.ok_or(OUT_OF_MEMORY)?;
-        let pointer = module.get();
-        self.modules.push((name.to_owned(), module));
-        Ok(pointer)
+        for (name, definition) in functions {
+            add_function(&module, name, definition)?;
+        }
+        let executor = self.executor(1)?;
+        // SAFETY: all three are alive; the store keeps a pointer to the module, which outlives it
+        // by the order of the fields.
+        let result =
+            unsafe { ffi::WasmEdge_ExecutorRegisterImport(executor.get(), self.store.get(), module.get()) };
+        self.modules.push(module);
+        if result.Code == 0 { Ok(()) } else { Err(InstantiateError::Engine(raw::message(result))) }
     }
 
     /// The executor that holds instances to `pages` of memory.
@@ -209,15 +190,33 @@ impl HostModules {
     }
 }
 
+fn add_function(
+    module: &ModuleInstance,
+    name: &str,
+    definition: &Definition,
+) -> Result<(), InstantiateError> {
+    let ty = FunctionType::of(&definition.ty).ok_or(OUT_OF_MEMORY)?;
+    // SAFETY: the trampoline has the library's signature and was made together with `function`;
+    // the new function is owned by the module it is added to.
+    unsafe {
+        let function = ffi::WasmEdge_FunctionInstanceCreateBinding(
+            ty.get(),
+            Some(definition.trampoline),
+            definition.function,
+            std::ptr::null_mut(),
+            0,
+        );
+        if function.is_null() {
+            return Err(OUT_OF_MEMORY);
+        }
+        ffi::WasmEdge_ModuleInstanceAddFunction(module.get(), raw::string(name), function);
+    }
+    Ok(())
+}
+
 const OUT_OF_MEMORY: InstantiateError = InstantiateError::OutOfMemory;
 
 /// What the meter calls when a slice of fuel is spent.
 fn refill_definition() -> Definition {
-    Definition {
-        module: meter::MODULE.to_owned(),
-        name: meter::REFILL.to_owned(),
-        ty: meter::refill_type(),
-        trampoline: trampoline::refill,
-        function: std::ptr::null_mut(),
-    }
+    Definition { ty: meter::refill_type(), trampoline: trampoline::refill, function: std::ptr::null_mut() }
 }

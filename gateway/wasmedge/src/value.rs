@@ -78,6 +78,20 @@ scalar!(u64, I64, WasmEdge_ValueGenI64, i64, |bits| bits as u64);
 scalar!(f32, F32, WasmEdge_ValueGenF32, f32, |bits| f32::from_bits(bits as u32));
 scalar!(f64, F64, WasmEdge_ValueGenF64, f64, |bits| f64::from_bits(bits as u64));
 
+impl WasmParams for () {}
+impl WasmResults for () {}
+impl Values for () {
+    const TYPES: &'static [ValType] = &[];
+    type Raw = [RawValue; 0];
+    fn into_raw(self) -> Self::Raw {
+        []
+    }
+    fn zeroed() -> Self::Raw {
+        []
+    }
+    fn from_raw(_: &[RawValue]) -> Self {}
+}
+
 macro_rules! count {
     () => { 0 };
     ($head:ident $($tail:ident)*) => { 1 + count!($($tail)*) };
@@ -96,7 +110,6 @@ macro_rules! tuple {
             fn zeroed() -> Self::Raw {
                 [zero(); count!($($name)*)]
             }
-            #[allow(unused_variables)]
             fn from_raw(raw: &[RawValue]) -> Self {
                 ($($name::of_value(&raw[$index]),)*)
             }
@@ -104,7 +117,6 @@ macro_rules! tuple {
     };
 }
 
-tuple!();
 tuple!(A 0);
 tuple!(A 0, B 1);
 tuple!(A 0, B 1, C 2);

@@ -1,5 +1,7 @@
 //! Guests that do not end by themselves, and the count of what guests use.
 
+#![allow(clippy::unwrap_used, reason = "tests, with helpers")]
+
 mod common;
 
 use common::{AMPLE, guarded, load, load_at};

@@ -1,5 +1,7 @@
 //! The cache of compiled modules: what it trusts, and what it does with what it cannot.
 
+#![allow(clippy::unwrap_used, reason = "tests, with helpers")]
+
 mod common;
 
 use common::{AMPLE, guarded, instance, options, wasm};

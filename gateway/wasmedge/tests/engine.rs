@@ -1,5 +1,7 @@
 //! Linking, calling, values, memory and threads.
 
+#![allow(clippy::unwrap_used, reason = "tests, with helpers")]
+
 mod common;
 
 use common::{AMPLE, guarded, load, load_at, wasm};

@@ -1,5 +1,7 @@
 //! Guests that try to kill the process. After each, the next call works and memory is intact.
 
+#![allow(clippy::unwrap_used, reason = "tests, with helpers")]
+
 mod common;
 
 use common::{AMPLE, guarded, instance, load, load_at};
@@ -138,7 +140,7 @@ fn recursion_with_frame(slots: usize) -> String {
     format!(
         r#"(module (func $f (export "recurse") (param i32) (result i32) (local {locals})
             {fill}
-            (call $f (i32.add (local.get 0) (i32.const 1)))
+            (i32.rotl (call $f (i32.add (local.get 0) (i32.const 1))) (i32.const 5))
             {sum})
             (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))"#
     )

@@ -1,5 +1,7 @@
 //! Guests that reach for the meter, and modules that are refused.
 
+#![allow(clippy::unwrap_used, reason = "tests, with helpers")]
+
 mod common;
 
 use common::{AMPLE, guarded, options, wasm};

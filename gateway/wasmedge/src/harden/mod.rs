@@ -25,7 +25,7 @@ pub(crate) mod stack;
 pub(crate) use stack::GUARD;
 
 use crate::compile::Artifact;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 /// Why the process could not be made safe for guest code.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -48,17 +48,19 @@ pub enum HardenError {
     },
 }
 
-/// Makes the process safe for guest code, once. Later calls give the first answer again.
+/// Makes the process safe for guest code, once. After a failure the next call tries again.
 pub(crate) fn init(artifact: &Artifact) -> Result<(), HardenError> {
-    static DONE: OnceLock<Result<(), HardenError>> = OnceLock::new();
-    DONE.get_or_init(|| {
+    static DONE: Mutex<bool> = Mutex::new(false);
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*done {
         // Whatever is loaded by now is host code; compiled guests come after.
         host_code::learn();
         // SAFETY: only silences the library, which writes to standard output.
         unsafe { wasmedge_sys::ffi::WasmEdge_LogOff() };
         let previous = signals::current();
         park::park(artifact.park())?;
-        signals::install(previous)
-    })
-    .clone()
+        signals::install(previous)?;
+        *done = true;
+    }
+    Ok(())
 }

@@ -59,7 +59,7 @@ pub(crate) fn inspect(wasm: &[u8], limits: &ModuleLimits) -> Result<Inspected, R
 
 fn check_function(function: u32, body: &FunctionBody<'_>, limits: &ModuleLimits) -> Result<(), Refusal> {
     let range = body.range();
-    let bytes = (range.end - range.start) as u64;
+    let bytes = range.end - range.start;
     if bytes > u64::from(limits.body_bytes) {
         return Err(Refusal::BodyBytes { function, bytes, limit: limits.body_bytes });
     }
@@ -145,6 +145,6 @@ fn unsupported(what: &str) -> Refusal {
 
 impl From<BinaryReaderError> for Refusal {
     fn from(error: BinaryReaderError) -> Self {
-        Self::Invalid { message: error.message().to_owned(), offset: error.offset() as u64 }
+        Self::Invalid { message: error.message().to_owned(), offset: error.offset() }
     }
 }

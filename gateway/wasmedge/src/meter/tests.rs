@@ -114,7 +114,9 @@ fn names_stay_and_what_is_added_is_reserved() {
     for payload in Parser::new(0).parse_all(&wasm) {
         match payload.unwrap() {
             Payload::ExportSection(section) => {
-                exports.extend(section.into_iter().map(|export| export.map(|e| (e.name.to_owned(), e.kind)).unwrap()));
+                exports.extend(
+                    section.into_iter().map(|export| export.map(|e| (e.name.to_owned(), e.kind)).unwrap()),
+                );
             }
             Payload::ImportSection(section) => {
                 imports.extend(section.into_imports().map(|import| import.unwrap().module.to_owned()));

@@ -40,13 +40,17 @@ pub(super) struct Weights {
 /// Weighs every function of `module`.
 pub(super) fn weigh(module: &Module) -> HashMap<FunctionId, Weights> {
     let leaves = small_leaves(module);
-    module.funcs.iter_local().map(|(id, function)| {
-        let mut weights = Walk::new(module, &leaves).run(function);
-        if leaves.contains_key(&id) {
-            weights.entry = 0;
-        }
-        (id, weights)
-    }).collect()
+    module
+        .funcs
+        .iter_local()
+        .map(|(id, function)| {
+            let mut weights = Walk::new(module, &leaves).run(function);
+            if leaves.contains_key(&id) {
+                weights.entry = 0;
+            }
+            (id, weights)
+        })
+        .collect()
 }
 
 fn small_leaves(module: &Module) -> HashMap<FunctionId, u64> {

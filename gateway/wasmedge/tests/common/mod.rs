@@ -1,6 +1,6 @@
 //! What the tests share: one compiler a process, and modules from text.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses a part")]
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use tollgate_wasmedge::{
 /// More than any of these tests needs: they never wait for it, except those that spend it.
 pub const AMPLE: Duration = Duration::from_secs(20);
 
-/// The folder is removed by the system, not by us: a static is never dropped.
-static CACHE: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+/// Below the build folder, since a static is never dropped and its files stay.
+static CACHE: LazyLock<TempDir> =
+    LazyLock::new(|| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
 static COMPILER: LazyLock<Compiler> = LazyLock::new(|| Compiler::new(options(&CACHE)).unwrap());
 
 pub fn options(cache: &TempDir) -> CompilerOptions {
