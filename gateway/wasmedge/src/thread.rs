@@ -77,14 +77,17 @@ impl GuardedThread {
     /// Waits for the thread to end and gives its stack back.
     ///
     /// # Errors
-    /// [`Panicked`] if its closure panicked.
+    /// [`Panicked`] if its closure panicked, or if a thread tries to join itself.
     pub fn join(mut self) -> Result<(), Panicked> {
         // SAFETY: joined once: `self` is consumed, and nothing else has the handle.
         let code = unsafe { libc::pthread_join(self.thread, ptr::null_mut()) };
-        if code == 0 {
-            // SAFETY: dropped once, here; nothing runs on the stack any more.
-            unsafe { mem::ManuallyDrop::drop(&mut self.stack) };
+        if code != 0 {
+            // A thread that joins itself would wait for ever; its stack stays.
+            let message = io::Error::from_raw_os_error(code).to_string();
+            return Err(Panicked { message: format!("cannot be joined: {message}") });
         }
+        // SAFETY: dropped once, here; nothing runs on the stack any more.
+        unsafe { mem::ManuallyDrop::drop(&mut self.stack) };
         // The thread sends before it ends; it cannot end without.
         self.outcome.recv().unwrap_or_else(|_| Err(Panicked { message: "no outcome".to_owned() }))
     }

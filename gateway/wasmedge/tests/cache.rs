@@ -182,7 +182,7 @@ fn the_child_is_held_to_its_limits() {
     };
     let timed = limited(|options| options.time_limit = Duration::from_millis(50));
     assert!(matches!(timed, Err(CompileError::TimeLimit { .. })), "{timed:?}");
-    let starved = limited(|options| options.memory_limit_bytes = 150 << 20);
+    let starved = limited(|options| options.memory_limit_bytes = 64 << 20);
     assert!(matches!(starved, Err(CompileError::Crashed { .. } | CompileError::Compiler(_))), "{starved:?}");
     // Nothing is left behind.
     let left = files(&dir.path().join("aot"), "so");

@@ -1,6 +1,6 @@
 //! The metering pass: how a guest's work is counted and stopped.
 //!
-//! What: [`inspect`] and [`frame`] refuse what cannot be metered or compiled safely; [`rewrite`] adds a global
+//! What: [`inspect()`] and [`frame`] refuse what cannot be metered or compiled safely; [`rewrite()`] adds a global
 //! that counts fuel down, and code that takes from it, at every loop head, at the entry of every
 //! function that calls or is long, and before every bulk operation by its length. Below zero the
 //! guest calls [`REFILL`], an import, which puts a new slice into the counter or traps.

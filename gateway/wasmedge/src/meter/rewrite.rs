@@ -32,7 +32,7 @@ struct Meter {
     refill: FunctionId,
 }
 
-/// Meters `wasm`, which [`super::inspect`] has accepted with the same limits.
+/// Meters `wasm`, which [`super::inspect()`] has accepted with the same limits.
 ///
 /// # Errors
 /// [`Refusal::FrameBytes`] for a function with too large a frame; [`Refusal::Rewrite`] if the

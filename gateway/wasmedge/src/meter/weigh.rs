@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use walrus::ir::{Instr, InstrSeqId};
 use walrus::{FunctionId, LocalFunction, Module};
 
-/// A direct call; what the callee does is charged there, unless it is [`Leaf`]-small.
+/// A direct call; what the callee does is charged there, unless it is a small leaf.
 const CALL: u64 = 4;
 /// An indirect call, and the small leaf it may reach without a charge.
 const CALL_INDIRECT: u64 = 8 + SMALL_LEAF;
