@@ -1,0 +1,59 @@
+//! The filters of one route on one worker.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::wasm::Plugin;
+use crate::limit::Limiter;
+use crate::policy::filter::{HeaderEdits, OnFailure};
+use crate::telemetry::metrics::{FilterMetrics, Handle};
+
+/// Filters in one chain; `policy` refuses longer ones.
+pub const FILTERS_MAX: usize = 64;
+
+/// A filter on one worker.
+pub struct FilterInstance {
+    /// Its name in the policy.
+    pub name: Arc<str>,
+    /// What it does.
+    pub kind: Kind,
+    /// What becomes of an exchange when it fails.
+    pub on_failure: OnFailure,
+    /// Where its calls are counted.
+    pub metrics: Handle<FilterMetrics>,
+}
+
+/// The closed set of filters.
+pub enum Kind {
+    /// A token bucket, shared by all workers.
+    RateLimit(Arc<Limiter>),
+    /// Header edits.
+    Headers(Arc<HeaderEdits>),
+    /// A guest.
+    Wasm(Rc<Plugin>),
+}
+
+/// The filters of a route, in the order of the request.
+#[derive(Default)]
+pub struct Chain {
+    /// At most [`FILTERS_MAX`].
+    pub filters: Vec<Rc<FilterInstance>>,
+    /// Whether any of them is a guest, which may read heads after they were sent.
+    pub has_guests: bool,
+}
+
+impl Chain {
+    /// A chain of these filters.
+    pub fn new(filters: Vec<Rc<FilterInstance>>) -> Self {
+        let has_guests = filters.iter().any(|filter| matches!(filter.kind, Kind::Wasm(_)));
+        Self { filters, has_guests }
+    }
+
+    /// The first guest that is resting after failures, for status.
+    pub fn guests(&self) -> impl Iterator<Item = (&FilterInstance, &Rc<Plugin>)> {
+        self.filters.iter().filter_map(|filter| match &filter.kind {
+            Kind::Wasm(plugin) => Some((&**filter, plugin)),
+            Kind::RateLimit(_) | Kind::Headers(_) => None,
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! One exchange: what filters see and change.
+//!
+//! Interior mutability throughout: host functions reach it through an `Rc` while a guest callback
+//! runs. No borrow outlives a method, but for `map_get` and `body_read`, during which the guest's
+//! allocator runs, which may do nothing but log.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use tollgate_proxy_wasm::BufferError;
+pub use tollgate_proxy_wasm::StreamSide as Side;
+
+use super::signals::Signals;
+
+/// Index of a side in an array of two.
+pub(super) trait SideIndex {
+    fn index(self) -> usize;
+}
+
+impl SideIndex for Side {
+    fn index(self) -> usize {
+        match self {
+            Side::Request => 0,
+            Side::Response => 1,
+        }
+    }
+}
+
+/// The head of a request.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    /// Its method.
+    pub method: Method,
+    /// Its path, normalised, and query.
+    pub target: PathAndQuery,
+    /// Its fields, Host among them.
+    pub headers: HeaderMap,
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its fields.
+    pub headers: HeaderMap,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// The client's address after the trusted-proxy rule.
+    pub address: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Our end of the connection.
+    pub local: SocketAddr,
+    /// What it speaks.
+    pub version: Version,
+}
+
+/// One exchange.
+pub struct Exchange {
+    /// Who asks.
+    pub client: Client,
+    /// Its name in logs, at the upstream, and in error answers.
+    pub request_id: HeaderValue,
+    /// When its head had arrived.
+    pub started: Instant,
+    /// The same, by the wall clock.
+    pub time: SystemTime,
+    /// Most bytes that may be held back, per filter and side.
+    pub buffer_bytes_max: usize,
+    pub(super) request: RefCell<RequestHead>,
+    /// Whether the request's head has been handed to the upstream.
+    pub(super) request_sent: Cell<bool>,
+    pub(super) response: RefCell<Option<ResponseHead>>,
+    pub(super) response_sent: Cell<bool>,
+    pub(super) trailers: [RefCell<Option<HeaderMap>>; 2],
+    pub(super) bodies: [RefCell<Option<Body>>; 2],
+    pub(super) properties: RefCell<Vec<(Box<[u8]>, Box<[u8]>)>>,
+    pub(super) signals: Signals,
+    /// Facts for properties that only the spine knows.
+    pub(super) route: RefCell<Option<std::sync::Arc<str>>>,
+    pub(super) upstream_address: RefCell<Option<std::sync::Arc<str>>>,
+}
+
+impl Exchange {
+    /// An exchange whose request has just arrived.
+    pub fn new(client: Client, request_id: HeaderValue, head: RequestHead, started: Instant, buffer_bytes_max: usize) -> Self {
+        Self {
+            client,
+            request_id,
+            started,
+            time: SystemTime::now(),
+            buffer_bytes_max,
+            request: RefCell::new(head),
+            request_sent: Cell::new(false),
+            response: RefCell::default(),
+            response_sent: Cell::new(false),
+            trailers: Default::default(),
+            bodies: Default::default(),
+            properties: RefCell::default(),
+            signals: Signals::default(),
+            route: RefCell::default(),
+            upstream_address: RefCell::default(),
+        }
+    }
+
+    /// The request's head.
+    pub fn request(&self) -> Ref<'_, RequestHead> {
+        self.request.borrow()
+    }
+
+    /// Changes the request's head.
+    pub fn with_request<R>(&self, f: impl FnOnce(&mut RequestHead) -> R) -> R {
+        f(&mut self.request.borrow_mut())
+    }
+
+    /// The head to send; from now on guests may read it and no more. `keep`: whether anybody reads it.
+    pub fn send_request(&self, keep: bool) -> RequestHead {
+        self.request_sent.set(true);
+        let mut head = self.request.borrow_mut();
+        let headers = if keep { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+        RequestHead { method: head.method.clone(), target: head.target.clone(), headers }
+    }
+
+    /// The response's head has arrived.
+    pub fn set_response(&self, head: ResponseHead) {
+        self.response.replace(Some(head));
+    }
+
+    /// Changes the response's head, if there is one.
+    pub fn with_response<R>(&self, f: impl FnOnce(&mut ResponseHead) -> R) -> Option<R> {
+        self.response.borrow_mut().as_mut().map(f)
+    }
+
+    /// The head to send to the client.
+    pub fn send_response(&self, keep: bool) -> Option<ResponseHead> {
+        self.response_sent.set(true);
+        let mut slot = self.response.borrow_mut();
+        if !keep {
+            return slot.take();
+        }
+        slot.as_ref().map(|head| ResponseHead { status: head.status, headers: head.headers.clone() })
+    }
+
+    /// Names the route, for properties.
+    pub fn set_route(&self, name: std::sync::Arc<str>) {
+        self.route.replace(Some(name));
+    }
+
+    /// Names the endpoint that answers, for properties.
+    pub fn set_upstream_address(&self, address: std::sync::Arc<str>) {
+        self.upstream_address.replace(Some(address));
+    }
+
+    pub(super) fn body(&self, side: Side) -> &RefCell<Option<Body>> {
+        &self.bodies[side.index()]
+    }
+
+    pub(super) fn trailers(&self, side: Side) -> &RefCell<Option<HeaderMap>> {
+        &self.trailers[side.index()]
+    }
+}
+
+/// The body bytes that a callback sees: what was held back and what has just come.
+#[derive(Debug, Default)]
+pub(super) struct Body(Bytes);
+
+impl Body {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.0
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Replaces `size` bytes at `start`, both clamped.
+    pub(super) fn splice(&mut self, start: usize, size: usize, data: &[u8], max: usize) -> Result<(), BufferError> {
+        let start = start.min(self.0.len());
+        let end = start.saturating_add(size).min(self.0.len());
+        let len = self.0.len() - (end - start) + data.len();
+        if len > max.max(self.0.len()) {
+            return Err(BufferError::TooLarge);
+        }
+        let mut spliced = BytesMut::with_capacity(len);
+        spliced.extend_from_slice(&self.0[..start]);
+        spliced.extend_from_slice(data);
+        spliced.extend_from_slice(&self.0[end..]);
+        self.0 = spliced.freeze();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splices_are_clamped_and_limited() {
+        let spliced = |start, size, data: &[u8]| {
+            let mut body = Body::new(Bytes::from_static(b"0123456789"));
+            body.splice(start, size, data, 12).map(|()| body.into_bytes())
+        };
+        assert_eq!(spliced(0, 0, b"ab").unwrap(), "ab0123456789");
+        assert_eq!(spliced(0, usize::MAX, b"x").unwrap(), "x");
+        assert_eq!(spliced(99, usize::MAX, b"x").unwrap(), "0123456789x");
+        assert_eq!(spliced(2, 3, b"--").unwrap(), "01--56789");
+        assert_eq!(spliced(0, 0, b"abc"), Err(BufferError::TooLarge));
+    }
+}

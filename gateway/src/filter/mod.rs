@@ -1,0 +1,29 @@
+//! Filter chains: what runs between a route and its upstream.
+//!
+//! * [`Chain`]: the filters of one route on one worker, in the order of the policy.
+//! * [`Run`]: one exchange's way through a chain. Requests pass in the order written, responses in
+//!   reverse, and only the filters that saw the request see the response.
+//! * [`Exchange`]: what filters see and change: both heads, bodies, trailers, properties.
+//! * [`BodyPipe`]: one side's body on its way through the chain, held back where a filter pauses.
+//! * `native/`: filters in Rust, one file each. `wasm/`: the adapter to `tollgate-proxy-wasm`.
+//!
+//! A chain is a loop over an enum; nothing is boxed, and a route without filters costs one branch.
+//! Limits: 64 filters in a chain, `limits.buffer_bytes` held back per filter and side.
+
+mod body;
+mod chain;
+mod edit;
+mod exchange;
+mod native;
+mod reply;
+mod run;
+mod signals;
+pub mod wasm;
+
+pub use body::{BodyPipe, PipeError};
+pub use chain::{Chain, FilterInstance, Kind, FILTERS_MAX};
+pub use exchange::{Client, Exchange, RequestHead, ResponseHead, Side};
+pub use reply::Reply;
+pub use run::{Ended, FilterError, HeadersOutcome, Run};
+pub use signals::Waiter;
+

@@ -1,0 +1,140 @@
+//! What surrounds one VM: log, timers, shared state.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Weak;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
+use tollgate_proxy_wasm::{GuestMetrics, LogLevel, Plugin, PluginId, SharedData};
+
+use super::seat::Seat;
+use super::slot::VmSlot;
+
+/// A timer never goes off more often than this, whatever the guest asks.
+const TICK_MIN: Duration = Duration::from_millis(10);
+/// Lines of log that one VM may write in a second; more are counted and left out.
+const LINES_PER_SECOND: u32 = 200;
+
+/// What guests of all workers share. Made once per process.
+#[derive(Default)]
+pub struct Guests {
+    /// Shared data, by `vm_id`.
+    pub data: SharedData,
+    /// Metrics that guests define.
+    pub metrics: GuestMetrics,
+    unimplemented: Mutex<HashSet<&'static str>>,
+}
+
+/// The surroundings of one VM.
+pub struct Environment {
+    guests: Arc<Guests>,
+    slot: Weak<VmSlot>,
+    timers: RefCell<HashMap<PluginId, Timer>>,
+    lines: Cell<(Option<Instant>, u32)>,
+}
+
+struct Timer {
+    period: Duration,
+    task: AbortHandle,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Environment {
+    pub(super) fn new(guests: Arc<Guests>, slot: Weak<VmSlot>) -> Self {
+        Self { guests, slot, timers: RefCell::default(), lines: Cell::new((None, 0)) }
+    }
+
+    /// Whether this line still fits into the second.
+    fn may_log(&self) -> bool {
+        let (since, count) = self.lines.get();
+        match since {
+            Some(since) if since.elapsed() < Duration::from_secs(1) => {
+                self.lines.set((Some(since), count.saturating_add(1)));
+                if count == LINES_PER_SECOND {
+                    tracing::warn!(limit = LINES_PER_SECOND, "a filter logs too much; lines are left out");
+                }
+                count < LINES_PER_SECOND
+            }
+            _ => {
+                self.lines.set((Some(Instant::now()), 1));
+                true
+            }
+        }
+    }
+}
+
+impl tollgate_proxy_wasm::Environment for Environment {
+    type Stream = Seat;
+
+    fn log(&self, plugin: Option<&Plugin>, stream: Option<&Seat>, level: LogLevel, message: &[u8]) {
+        if !self.may_log() {
+            return;
+        }
+        let filter = plugin.map_or("", |plugin| &*plugin.spec().name);
+        let request_id = stream.and_then(|seat| seat.exchange.request_id.to_str().ok()).unwrap_or_default();
+        let text = String::from_utf8_lossy(message);
+        match level {
+            LogLevel::Trace => tracing::trace!(target: "filter", filter, request_id, text = &*text, "guest"),
+            LogLevel::Debug => tracing::debug!(target: "filter", filter, request_id, text = &*text, "guest"),
+            LogLevel::Info => tracing::info!(target: "filter", filter, request_id, text = &*text, "guest"),
+            LogLevel::Warn => tracing::warn!(target: "filter", filter, request_id, text = &*text, "guest"),
+            LogLevel::Error | LogLevel::Critical => {
+                tracing::error!(target: "filter", filter, request_id, text = &*text, "guest");
+            }
+        }
+    }
+
+    fn log_level(&self) -> LogLevel {
+        if tracing::enabled!(target: "filter", tracing::Level::TRACE) {
+            LogLevel::Trace
+        } else if tracing::enabled!(target: "filter", tracing::Level::DEBUG) {
+            LogLevel::Debug
+        } else if tracing::enabled!(target: "filter", tracing::Level::INFO) {
+            LogLevel::Info
+        } else {
+            LogLevel::Warn
+        }
+    }
+
+    fn set_tick(&self, plugin: PluginId, period: Option<Duration>) {
+        let Some(period) = period.map(|period| period.max(TICK_MIN)) else {
+            self.timers.borrow_mut().remove(&plugin);
+            return;
+        };
+        if self.timers.borrow().get(&plugin).is_some_and(|timer| timer.period == period) {
+            return;
+        }
+        let slot = self.slot.clone();
+        let task = tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(period).await;
+                let Some(slot) = slot.upgrade() else { return };
+                slot.tick(plugin);
+            }
+        });
+        self.timers.borrow_mut().insert(plugin, Timer { period, task: task.abort_handle() });
+    }
+
+    fn shared_data(&self) -> &SharedData {
+        &self.guests.data
+    }
+
+    fn metrics(&self) -> &GuestMetrics {
+        &self.guests.metrics
+    }
+
+    fn unimplemented(&self, function: &'static str) {
+        // A set of names that are compiled in, so bounded; held for one insertion, on a rare path.
+        let mut seen = self.guests.unimplemented.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.insert(function) {
+            tracing::warn!(function, "a filter called a function that this gateway does not carry out yet");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The adapter between exchanges and `tollgate-proxy-wasm`.
+//!
+//! * [`VmSlot`]: one VM per worker for each identity (module, `vm_id`, VM configuration). A VM that
+//!   traps or spends its budget is thrown away and another is built, with back-off.
+//! * [`Plugin`]: a filter in such a VM, carried over a reload if its definition is the same.
+//! * [`Seat`]: the place of a filter in one exchange; what the guest's host functions act on.
+//! * [`Environment`]: log, timers and shared state of one VM.
+
+mod backoff;
+mod environment;
+mod plugin;
+mod properties;
+mod seat;
+mod slot;
+
+pub use environment::{Environment, Guests};
+pub use plugin::{Context, Plugin};
+pub use seat::Seat;
+pub use slot::{VmKey, VmSlot};

@@ -1,0 +1,166 @@
+//! A Wasm filter on one worker.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tollgate_proxy_wasm::{Action, ContextId, Failure, Handles, PluginId, PluginSpec, StartError, Vm};
+
+use super::environment::Environment;
+use super::seat::Seat;
+use super::slot::VmSlot;
+use crate::filter::exchange::Side;
+use crate::policy::filter::WasmFilter;
+use crate::telemetry::Phase;
+
+/// A filter in a VM. Ends in its VM when the last generation that uses it is gone.
+pub struct Plugin {
+    slot: Rc<VmSlot>,
+    name: Arc<str>,
+    definition: WasmFilter,
+    /// The build of the VM that it was started in, and its id there.
+    home: Cell<Option<(u64, PluginId)>>,
+}
+
+/// A filter's part in one exchange.
+pub struct Context {
+    plugin: Rc<Plugin>,
+    vm: Rc<Vm<Environment>>,
+    id: ContextId,
+    is_well: Cell<bool>,
+}
+
+/// Why a filter cannot take part in an exchange.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// It failed too often lately.
+    #[error("the filter rests after failures")]
+    CircuitOpen,
+    /// Its VM could not be built again.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The guest failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+impl Plugin {
+    /// The plugin for the filter `name` in the VM of `slot`: the one that runs there already, if its
+    /// definition is the same, else a new one, started now.
+    pub fn start(slot: &Rc<VmSlot>, name: &Arc<str>, definition: &WasmFilter) -> Result<Rc<Self>, StartError> {
+        let is_same = |plugin: &Rc<Self>| plugin.name == *name && plugin.definition == *definition;
+        if let Some(running) = slot.plugins().into_iter().find(is_same) {
+            return Ok(running);
+        }
+        let plugin = Rc::new(Self {
+            slot: Rc::clone(slot),
+            name: Arc::clone(name),
+            definition: definition.clone(),
+            home: Cell::new(None),
+        });
+        if let Some((vm, build)) = slot.vm()? {
+            plugin.start_in(&vm, build)?;
+        }
+        slot.register(&plugin);
+        Ok(plugin)
+    }
+
+    fn start_in(&self, vm: &Vm<Environment>, build: u64) -> Result<PluginId, StartError> {
+        let definition = &self.definition;
+        let id = vm.add_plugin(PluginSpec {
+            name: Arc::clone(&self.name),
+            root_id: Arc::clone(&definition.root_id),
+            configuration: Arc::clone(&definition.configuration),
+            budget: definition.budget,
+        })?;
+        self.home.set(Some((build, id)));
+        Ok(id)
+    }
+
+    /// Its definition.
+    pub fn definition(&self) -> &WasmFilter {
+        &self.definition
+    }
+
+    /// Its VM's slot.
+    pub fn slot(&self) -> &Rc<VmSlot> {
+        &self.slot
+    }
+
+    /// Begins the filter's part in an exchange.
+    pub fn begin(self: &Rc<Self>, seat: Seat) -> Result<Context, BeginError> {
+        let (vm, build) = self.slot.vm()?.ok_or(BeginError::CircuitOpen)?;
+        let id = match self.home.get() {
+            Some((home, id)) if home == build => id,
+            _ => self.start_in(&vm, build).inspect_err(|_| self.slot.failed())?,
+        };
+        let id = vm.create_stream(id, Rc::new(seat)).inspect_err(|_| self.slot.failed())?;
+        Ok(Context { plugin: Rc::clone(self), vm, id, is_well: Cell::new(true) })
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        if let (Some((build, id)), Some(vm)) = (self.home.get(), self.slot.live())
+            && build == self.slot.build()
+        {
+            vm.remove_plugin(id);
+        }
+    }
+}
+
+impl Context {
+    /// Which callbacks the module has.
+    pub fn handles(&self) -> Handles {
+        self.vm.handles()
+    }
+
+    /// Calls the guest for a phase; `size` counts headers or bytes.
+    pub fn call(&self, phase: Phase, size: usize, end_of_stream: bool) -> Result<Action, Failure> {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let (vm, id) = (&*self.vm, self.id);
+        let result = match phase {
+            Phase::RequestHeaders => vm.on_request_headers(id, size, end_of_stream),
+            Phase::RequestBody => vm.on_request_body(id, size, end_of_stream),
+            Phase::RequestTrailers => vm.on_request_trailers(id, size),
+            Phase::ResponseHeaders => vm.on_response_headers(id, size, end_of_stream),
+            Phase::ResponseBody => vm.on_response_body(id, size, end_of_stream),
+            Phase::ResponseTrailers => vm.on_response_trailers(id, size),
+            Phase::Done | Phase::Background => Ok(Action::Continue),
+        };
+        if let Err(failure) = &result {
+            self.is_well.set(false);
+            if !matches!(failure, Failure::Broken) {
+                self.plugin.slot.failed();
+            }
+        }
+        result
+    }
+
+    /// Whether the module looks at bodies of this side.
+    pub fn wants_body(&self, side: Side) -> bool {
+        let handles = self.vm.handles();
+        match side {
+            Side::Request => handles.request_body || handles.request_trailers,
+            Side::Response => handles.response_body || handles.response_trailers,
+        }
+    }
+
+    /// Whether a neighbour's failure took the VM away.
+    pub fn is_orphaned(&self) -> bool {
+        self.vm.failed().is_some()
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        match self.vm.finish(self.id) {
+            Ok(()) if self.is_well.get() => self.plugin.slot.went_well(),
+            Ok(()) | Err(Failure::Broken | Failure::UnknownContext) => {}
+            Err(failure) => {
+                tracing::warn!(filter = &*self.plugin.name, %failure, "a filter failed at the end of an exchange");
+                self.plugin.slot.failed();
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Properties of an exchange, encoded as Envoy encodes them: text raw, numbers 8 bytes
+//! little-endian, times and durations in nanoseconds. What a guest sets is kept per exchange, at
+//! most 64 properties of 64 KiB together, readable by the filters after it.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, Version};
+use tollgate_proxy_wasm::PropertyError;
+
+use crate::filter::exchange::Exchange;
+
+const COUNT_MAX: usize = 64;
+const BYTES_MAX: usize = 64 << 10;
+
+/// Roots that only the gateway writes.
+const OURS: [&[u8]; 8] = [
+    b"connection",
+    b"source",
+    b"destination",
+    b"request",
+    b"response",
+    b"upstream",
+    b"xds",
+    b"route_name",
+];
+
+/// Passes a property to `f`.
+pub(super) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    if let Some(field) = path.strip_prefix(b"request\0headers\0") {
+        let head = exchange.request.borrow();
+        return header(&head.headers, field).map(f);
+    }
+    if let Some(field) = path.strip_prefix(b"response\0headers\0") {
+        let head = exchange.response.borrow();
+        return head.as_ref().and_then(|head| header(&head.headers, field)).map(f);
+    }
+    match text(exchange, path) {
+        Some(text) => return Some(f(text.as_bytes())),
+        None => {
+            if let Some(number) = number(exchange, path) {
+                return Some(f(&number.to_le_bytes()));
+            }
+        }
+    }
+    let set = exchange.properties.borrow();
+    set.iter().find(|(name, _)| **name == *path).map(|(_, value)| f(value))
+}
+
+/// Stores a property of a guest's own.
+pub(super) fn write(exchange: &Exchange, path: &[u8], value: &[u8]) -> Result<(), PropertyError> {
+    let root = path.split(|byte| *byte == 0).next().unwrap_or_default();
+    if OURS.contains(&root) {
+        return Err(PropertyError::ReadOnly);
+    }
+    let mut set = exchange.properties.borrow_mut();
+    let others = set.iter().filter(|(name, _)| **name != *path);
+    let (count, bytes) =
+        others.fold((0, 0), |(count, bytes), (name, value)| (count + 1, bytes + name.len() + value.len()));
+    if count >= COUNT_MAX || bytes + path.len() + value.len() > BYTES_MAX {
+        return Err(PropertyError::TooLarge);
+    }
+    set.retain(|(name, _)| **name != *path);
+    set.push((path.into(), value.into()));
+    Ok(())
+}
+
+fn text(exchange: &Exchange, path: &[u8]) -> Option<String> {
+    let head = || exchange.request.borrow();
+    Some(match path {
+        b"source\0address" => SocketAddr::new(exchange.client.address, client_port(exchange)).to_string(),
+        b"destination\0address" => exchange.client.local.to_string(),
+        b"upstream\0address" => exchange.upstream_address.borrow().as_deref()?.to_owned(),
+        b"request\0path" => head().target.as_str().to_owned(),
+        b"request\0url_path" => head().target.path().to_owned(),
+        b"request\0query" => head().target.query().unwrap_or_default().to_owned(),
+        b"request\0method" => head().method.as_str().to_owned(),
+        b"request\0scheme" => "http".to_owned(),
+        b"request\0host" => field(&head().headers, "host")?,
+        b"request\0referer" => field(&head().headers, "referer")?,
+        b"request\0useragent" => field(&head().headers, "user-agent")?,
+        b"request\0id" => exchange.request_id.to_str().ok()?.to_owned(),
+        b"request\0protocol" => protocol(exchange.client.version).to_owned(),
+        b"xds\0route_name" | b"route_name" => exchange.route.borrow().as_deref()?.to_owned(),
+        _ => return None,
+    })
+}
+
+fn number(exchange: &Exchange, path: &[u8]) -> Option<i64> {
+    Some(match path {
+        b"source\0port" => client_port(exchange).into(),
+        b"destination\0port" => exchange.client.local.port().into(),
+        b"request\0time" => nanoseconds(exchange.time),
+        b"request\0duration" => i64::try_from(exchange.started.elapsed().as_nanos()).unwrap_or(i64::MAX),
+        b"request\0size" => declared_length(&exchange.request.borrow().headers)?,
+        b"response\0code" => exchange.response.borrow().as_ref()?.status.as_u16().into(),
+        b"response\0size" => declared_length(&exchange.response.borrow().as_ref()?.headers)?,
+        _ => return None,
+    })
+}
+
+/// The peer's port; behind a trusted proxy the client's own is not known.
+fn client_port(exchange: &Exchange) -> u16 {
+    match exchange.client.address == exchange.client.peer.ip().to_canonical() {
+        true => exchange.client.peer.port(),
+        false => 0,
+    }
+}
+
+fn header<'a>(map: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
+    crate::filter::edit::field(map, name)
+}
+
+fn field(map: &HeaderMap, name: &str) -> Option<String> {
+    map.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+fn declared_length(map: &HeaderMap) -> Option<i64> {
+    map.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn nanoseconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_nanos()).ok()).unwrap_or_default()
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

@@ -1,0 +1,19 @@
+//! A generation: one policy at work, with one number.
+//!
+//! 1. [`Blueprint`]: what all workers share, made by the control side: the policy, its routes in a
+//!    table, token buckets, compiled modules, metrics. What did not change is carried over.
+//! 2. [`Generation`]: what one worker builds from it beside the one it runs: filter chains, VMs and
+//!    plugins, upstream pools. What did not change is carried over again, by identity.
+//! 3. Commit is one pointer. An old generation is freed on its worker when its last request ends.
+//!
+//! `modules` compiles, `canary` tries filters out before any worker sees them.
+
+pub mod blueprint;
+mod build;
+pub mod canary;
+pub mod modules;
+mod retire;
+
+pub use blueprint::{Blueprint, Compiled, Modules};
+pub use build::{BuildError, Generation, Next, RouteRuntime, Site};
+pub use retire::{Retirements, Serving};

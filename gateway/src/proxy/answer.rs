@@ -1,0 +1,85 @@
+//! What goes back to the client.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Response};
+
+use super::body::RequestBody;
+use super::error::ProxyError;
+use super::flight::Flight;
+use super::response_body::ResponseBody;
+use crate::filter::{BodyPipe, HeadersOutcome, Reply, ResponseHead, Side};
+use crate::upstream::PooledBody;
+
+/// A head and where its body comes from.
+pub(super) struct Answer {
+    pub(super) head: ResponseHead,
+    pub(super) content: Content,
+}
+
+/// Where a body comes from.
+pub(super) enum Content {
+    /// An upstream, streamed.
+    Upstream(Box<PooledBody<RequestBody>>),
+    /// Here, whole.
+    Whole(Bytes),
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        let head = ResponseHead { status: reply.status, headers: reply.headers };
+        Self { head, content: Content::Whole(reply.body) }
+    }
+}
+
+impl Content {
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Upstream(body) => http_body::Body::is_end_stream(&**body),
+            Self::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+}
+
+/// The answer passes the filters that ran, in reverse. A filter that answers on its own replaces it,
+/// and the filters before that one see the replacement.
+pub(super) async fn send(
+    flight: &Rc<Flight>,
+    answer: Answer,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let mut content = answer.content;
+    flight.exchange.set_response(answer.head);
+    while let HeadersOutcome::Replied(reply) = flight.run().response_headers(content.is_empty()).await? {
+        let answer = Answer::from(*reply);
+        content = answer.content;
+        flight.exchange.set_response(answer.head);
+    }
+    let pipe = match content.is_empty() {
+        true => None,
+        false => BodyPipe::new(flight.run(), Side::Response),
+    };
+    let head = flight.exchange.send_response(flight.run().has_guests());
+    let mut head = head.ok_or(ProxyError::BadResponse("it has no head"))?;
+    if let Content::Whole(bytes) = &content
+        && pipe.is_none()
+    {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    }
+    Ok(respond(flight, head, ResponseBody::new(flight, content, pipe)))
+}
+
+/// An answer that passes no filter.
+pub(super) fn bare(flight: &Rc<Flight>, reply: Reply) -> Response<ResponseBody> {
+    let answer = Answer::from(reply);
+    respond(flight, answer.head, ResponseBody::new(flight, answer.content, None))
+}
+
+fn respond(flight: &Flight, head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {
+    flight.status.set(Some(head.status));
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}

@@ -1,0 +1,153 @@
+//! One request's life, from its head to its line in the access log.
+//!
+//! Everything that works on the request holds the flight: the spine, the request body on its way up,
+//! the response body on its way down. When the last of them lets go, by the end or by the client's
+//! going away, the filters are told, and the request is counted and logged. Nothing else does that,
+//! so it happens once and always.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode};
+
+use super::error::ProxyError;
+use crate::filter::{Exchange, Run};
+use crate::generation::{Generation, RouteRuntime};
+use crate::telemetry::Timestamp;
+use crate::telemetry::access_log::{EndedBy, Record, Text, UpstreamRecord};
+use crate::telemetry::metrics::StatusClass;
+use crate::worker::Worker;
+
+/// One request's life.
+pub(super) struct Flight {
+    pub(super) worker: Rc<Worker>,
+    pub(super) generation: Rc<Generation>,
+    pub(super) exchange: Rc<Exchange>,
+    /// As received, for the log.
+    seen: Seen,
+    route: Cell<Option<usize>>,
+    run: OnceCell<Run>,
+    pub(super) status: Cell<Option<StatusCode>>,
+    pub(super) bytes_in: Cell<u64>,
+    pub(super) bytes_out: Cell<u64>,
+    pub(super) upstream: RefCell<Option<UpstreamRecord>>,
+    error: Cell<Option<&'static str>>,
+    /// What broke the request body, for whoever sees only that sending failed.
+    pub(super) body_error: RefCell<Option<BodyFailure>>,
+    /// `limits.total_timeout` from now.
+    pub(super) deadline: Option<tokio::time::Instant>,
+}
+
+/// What broke the request body.
+pub(super) enum BodyFailure {
+    /// The error to answer.
+    Error(ProxyError),
+    /// A filter's answer.
+    Reply(Box<crate::filter::Reply>),
+}
+
+/// The request as received; clones of shared bytes.
+pub(super) struct Seen {
+    pub(super) method: Method,
+    pub(super) target: Option<PathAndQuery>,
+    pub(super) host: Option<HeaderValue>,
+    pub(super) user_agent: Option<HeaderValue>,
+}
+
+impl Flight {
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        generation: Rc<Generation>,
+        exchange: Rc<Exchange>,
+        seen: Seen,
+    ) -> Rc<Self> {
+        let limits = &generation.blueprint.policy.limits;
+        let deadline = limits.total_timeout.map(|limit| tokio::time::Instant::from_std(exchange.started) + limit);
+        Rc::new(Self {
+            worker,
+            generation,
+            exchange,
+            seen,
+            route: Cell::new(None),
+            run: OnceCell::new(),
+            status: Cell::new(None),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            upstream: RefCell::default(),
+            error: Cell::new(None),
+            body_error: RefCell::default(),
+            deadline,
+        })
+    }
+
+    /// The route was found.
+    pub(super) fn set_route(&self, index: usize) {
+        self.route.set(Some(index));
+        if let Some(route) = self.generation.routes.get(index) {
+            self.exchange.set_route(Arc::clone(&route.route.name));
+        }
+    }
+
+    pub(super) fn route(&self) -> Option<&RouteRuntime> {
+        self.route.get().and_then(|index| self.generation.routes.get(index))
+    }
+
+    /// The way through the route's chain, or through none if there is no route.
+    pub(super) fn run(&self) -> &Run {
+        self.run.get_or_init(|| {
+            let chain = self.route().map_or(&self.generation.no_chain, |route| &route.chain);
+            Run::new(Rc::clone(chain), Rc::clone(&self.exchange))
+        })
+    }
+
+    /// The first error stays on record.
+    pub(super) fn note_error(&self, word: &'static str) {
+        self.error.set(self.error.get().or(Some(word)));
+    }
+
+    fn record(&self, duration: Duration) -> Record {
+        let text = |value: &HeaderValue, max| Text::clip(value.as_bytes(), max);
+        let path = self.seen.target.as_ref().map_or("", PathAndQuery::path);
+        let ended_by = self.run.get().and_then(Run::ended).map(|ended| EndedBy {
+            filter: ended.filter,
+            phase: ended.phase,
+            reason: Text::clip(ended.reason, Text::SHORT_MAX),
+        });
+        Record {
+            time: Timestamp(self.exchange.time),
+            request_id: text(&self.exchange.request_id, Text::SHORT_MAX),
+            client: self.exchange.client.address,
+            method: self.seen.method.clone(),
+            host: self.seen.host.as_ref().map(|host| text(host, Text::HOST_MAX)),
+            path: Text::clip(path, Text::PATH_MAX),
+            route: self.route().map(|route| Arc::clone(&route.route.name)),
+            status: self.status.get(),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            duration,
+            upstream: self.upstream.take(),
+            user_agent: self.seen.user_agent.as_ref().map(|agent| text(agent, Text::SHORT_MAX)),
+            ended_by,
+            error: self.error.get(),
+            generation: self.generation.blueprint.number,
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.get() {
+            run.finish();
+        }
+        let duration = Instant::now().saturating_duration_since(self.exchange.started);
+        let metrics = self.route().map_or(&self.generation.unrouted, |route| &route.metrics);
+        metrics.record(StatusClass::of(self.status.get()), duration);
+        if self.worker.access_log().is_on() {
+            let record = self.record(duration);
+            self.worker.access_log().push(record);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The response body on its way to the client: counted, bounded in time, and through the filters that
+//! look at bodies.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep_until};
+
+use super::answer::Content;
+use super::flight::Flight;
+use crate::filter::{BodyPipe, PipeError, Waiter};
+use crate::upstream::BoxError;
+
+/// A response body. Dropped early, by a client that goes away, it ends the upstream's work too.
+pub struct ResponseBody {
+    content: Content,
+    flight: Rc<Flight>,
+    pipe: Option<Box<BodyPipe>>,
+    has_read_all: bool,
+    /// Armed when the body has to be waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why a response body was cut. The head is gone, so the client can only see the connection end.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error("the upstream's body failed")]
+    Upstream(#[source] hyper::Error),
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
+    #[error("the request took too long")]
+    TotalTimeout,
+}
+
+impl ResponseBody {
+    pub(super) fn new(flight: &Rc<Flight>, content: Content, pipe: Option<BodyPipe>) -> Self {
+        let has_read_all = content.is_empty();
+        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), has_read_all, deadline: None }
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.content {
+            Content::Upstream(body) => Pin::new(&mut **body).poll_frame(cx).map_err(Cut::Upstream),
+            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    /// The next frame that the filters let go.
+    fn poll_pipe(
+        &mut self,
+        pipe: &mut BodyPipe,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let flight = Rc::clone(&self.flight);
+        let run = flight.run();
+        let max = flight.exchange.buffer_bytes_max;
+        loop {
+            if let Some(frame) = pipe.pop() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if pipe.is_complete() {
+                return Poll::Ready(None);
+            }
+            run.wait(Waiter::ResponseBody, cx);
+            let stepped = if self.has_read_all || pipe.is_choked(max) {
+                pipe.resume(run).map(|()| pipe.is_complete() || pipe.has_output())
+            } else {
+                match self.poll_content(cx) {
+                    Poll::Pending => pipe.resume(run).map(|()| pipe.has_output()),
+                    Poll::Ready(Some(Err(cut))) => return Poll::Ready(Some(Err(cut))),
+                    Poll::Ready(frame) => {
+                        let frame = frame.and_then(Result::ok);
+                        self.has_read_all = frame.is_none() || self.content.is_empty();
+                        pipe.push(run, frame, self.has_read_all).map(|()| true)
+                    }
+                }
+            };
+            match stepped {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    /// Cuts a body that takes beyond `limits.total_timeout`.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let Some(at) = self.flight.deadline else { return Poll::Pending };
+        let timer = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(Cut::TotalTimeout)))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let polled = match this.pipe.take() {
+            None => this.poll_content(cx),
+            Some(mut pipe) => {
+                let polled = this.poll_pipe(&mut pipe, cx);
+                this.pipe = Some(pipe);
+                polled
+            }
+        };
+        let polled = if polled.is_pending() { this.poll_deadline(cx) } else { polled };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.flight.bytes_out.set(this.flight.bytes_out.get() + sent);
+            }
+            Poll::Ready(Some(Err(cut))) => {
+                this.flight.note_error(match cut {
+                    Cut::Upstream(_) => "upstream_body",
+                    Cut::Pipe(PipeError::TooLarge { .. }) => "response_too_large",
+                    Cut::Pipe(_) => "filter_failed",
+                    Cut::TotalTimeout => "total_timeout",
+                });
+                tracing::debug!(request_id = ?this.flight.exchange.request_id, error = %cut, "a response was cut");
+            }
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        polled.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.pipe {
+            None => self.content.is_empty(),
+            Some(pipe) => pipe.is_complete() && !pipe.has_output(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.pipe, &self.content) {
+            (None, Content::Upstream(body)) => body.size_hint(),
+            (None, Content::Whole(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            (Some(_), _) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! One client connection.
+//!
+//! Timers are not armed per request: a connection notes what it waits for and since when, and the
+//! worker's sweep, twice a second, tells those that have waited too long.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::io::ClientIo;
+use super::state::Worker;
+use crate::http::forwarded::Peer;
+use crate::policy::limits::Limits;
+use crate::proxy;
+
+/// How long the last answer to a slow client may take to be written.
+const FAREWELL: Duration = Duration::from_secs(1);
+const TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
+content-type: text/plain; charset=utf-8\r\ncontent-length: 17\r\n\r\nRequest timeout.\n";
+/// hyper's default, for which it keeps heads on the stack.
+const HEADERS_DEFAULT: u32 = 100;
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The first byte of a request.
+    Idle,
+    /// The rest of its head.
+    Head,
+    /// The gateway, or whom it asks.
+    Busy,
+}
+
+/// What the worker tells a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// Finish the request, then close.
+    Finish,
+    /// The head took too long.
+    HeadTimeout,
+}
+
+/// A client connection, as its requests and the sweep see it.
+pub struct ConnectionState {
+    /// The other end, for forwarding fields.
+    pub peer: Peer,
+    /// The other end.
+    pub peer_address: SocketAddr,
+    /// Our end.
+    pub local_address: SocketAddr,
+    phase: Cell<Phase>,
+    since: Cell<Instant>,
+    notice: Cell<Option<Notice>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl ConnectionState {
+    fn new(peer_address: SocketAddr, local_address: SocketAddr) -> Rc<Self> {
+        Rc::new(Self {
+            peer: Peer::new(peer_address.ip()),
+            peer_address,
+            local_address,
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(Instant::now()),
+            notice: Cell::new(None),
+            waker: RefCell::default(),
+        })
+    }
+
+    pub(super) fn bytes_arrived(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        if phase != Phase::Busy {
+            self.since.set(Instant::now());
+        }
+    }
+
+    /// Tells the connection something, if it has waited too long.
+    pub(super) fn sweep(&self, now: Instant, limits: &Limits) {
+        let waited = now.saturating_duration_since(self.since.get());
+        match self.phase.get() {
+            Phase::Idle if waited > limits.idle_timeout => self.tell(Notice::Finish),
+            Phase::Head if waited > limits.header_read_timeout => self.tell(Notice::HeadTimeout),
+            Phase::Idle | Phase::Head | Phase::Busy => {}
+        }
+    }
+
+    pub(super) fn tell(&self, notice: Notice) {
+        self.notice.set(Some(notice));
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn poll_notice(&self, cx: &Context<'_>) -> Option<Notice> {
+        let notice = self.notice.take();
+        if notice.is_none() {
+            let mut slot = self.waker.borrow_mut();
+            match &mut *slot {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => *slot = Some(cx.waker().clone()),
+            }
+        }
+        notice
+    }
+}
+
+/// Counts the connection out, however it ends.
+struct Presence {
+    worker: Rc<Worker>,
+    state: Rc<ConnectionState>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.worker.release();
+        let mut all = self.worker.connections.borrow_mut();
+        if let Some(at) = all.iter().position(|other| Rc::ptr_eq(other, &self.state)) {
+            all.swap_remove(at);
+        }
+    }
+}
+
+/// Serves requests until either side has had enough.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker>) {
+    let Ok(local) = stream.local_addr() else { return worker.release() };
+    let state = ConnectionState::new(peer, local);
+    worker.connections.borrow_mut().push(Rc::clone(&state));
+    let presence = Presence { worker: Rc::clone(&worker), state: Rc::clone(&state) };
+    if worker.is_draining.get() {
+        state.tell(Notice::Finish);
+    }
+
+    let service = service_fn(|request| {
+        state.enter(Phase::Busy);
+        let answered = Answered { state: Rc::clone(&state) };
+        let answer = proxy::handle(Rc::clone(&worker), Rc::clone(&state), request);
+        async move {
+            let _answered = answered;
+            answer.await
+        }
+    });
+    let io = ClientIo::new(stream, Rc::clone(&state));
+    let limits = worker.generation().blueprint.policy.limits.clone();
+    let mut connection = server(&limits).serve_connection(io, service);
+
+    let ended = std::future::poll_fn(|cx| {
+        loop {
+            match state.poll_notice(cx) {
+                Some(Notice::Finish) => Pin::new(&mut connection).graceful_shutdown(),
+                Some(Notice::HeadTimeout) => return Poll::Ready(Ended::HeadTimeout),
+                None => break,
+            }
+        }
+        Pin::new(&mut connection).poll(cx).map(Ended::Served)
+    })
+    .await;
+    match ended {
+        Ended::HeadTimeout => farewell(connection.into_parts().io.into_inner()).await,
+        Ended::Served(Err(error)) => {
+            if error.is_parse() || error.is_parse_too_large() {
+                worker.metrics.connections_failed.inc();
+            }
+            tracing::debug!(%error, %peer, "a connection ended");
+        }
+        Ended::Served(Ok(())) => {}
+    }
+    drop(presence);
+}
+
+enum Ended {
+    Served(hyper::Result<()>),
+    HeadTimeout,
+}
+
+/// When the answer's head is there, or the client gone, the connection waits for the next request:
+/// an answer's body is bounded by its own deadline.
+struct Answered {
+    state: Rc<ConnectionState>,
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.state.enter(Phase::Idle);
+    }
+}
+
+fn server(limits: &Limits) -> http1::Builder {
+    let mut server = http1::Builder::new();
+    server.header_read_timeout(None).max_buf_size((limits.header_bytes_max as usize).max(8192));
+    if limits.header_count_max.get() != HEADERS_DEFAULT {
+        server.max_headers(limits.header_count_max.get() as usize);
+    }
+    server
+}
+
+/// Tells a client that its head took too long, if it still listens.
+async fn farewell(mut stream: TcpStream) {
+    let answer = async {
+        stream.write_all(TIMEOUT_ANSWER).await?;
+        stream.shutdown().await
+    };
+    // It may be gone, or not read: then there is nobody to tell.
+    let _ = tokio::time::timeout(FAREWELL, answer).await;
+}

@@ -1,0 +1,51 @@
+//! Listening sockets: one per worker and address, with SO_REUSEPORT, so that the kernel spreads
+//! connections and no worker waits for another.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connection;
+use super::state::Worker;
+
+const BACKLOG: i32 = 4096;
+/// After an error of `accept`, such as no free file descriptor.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds one worker's socket.
+pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the task is aborted. An error never ends it.
+pub(super) async fn accept(listener: TcpListener, worker: Rc<Worker>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => welcome(stream, peer, &worker),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn welcome(stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
+    if !worker.admit() {
+        // Closed at once, and not queued: a full gateway must say so.
+        return;
+    }
+    // Without it small answers wait for the client's acknowledgement; failing it, they do.
+    let _ = stream.set_nodelay(true);
+    tokio::task::spawn_local(connection::serve(stream, peer, Rc::clone(worker)));
+}

@@ -1,0 +1,42 @@
+//! Workers: one thread per core, each whole in itself.
+//!
+//! A worker has its own runtime, its own SO_REUSEPORT listeners, its own upstream pools and its own
+//! Wasm instances; a request lives and dies on it, without a lock or a hop to another thread.
+//!
+//! * `pool`: [`Workers`], the control side's handle: prepare, commit, drain.
+//! * `thread`: a worker's life: commands, accepting, sweeping, draining.
+//! * `listener`, `connection`, `io`: sockets and the connections on them.
+//!
+//! Limits: connections over all workers (`limits.connections`), idle time, time to read a head.
+
+mod command;
+mod connection;
+mod io;
+mod listener;
+mod pool;
+mod state;
+mod sweep;
+mod thread;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+pub use connection::ConnectionState;
+pub use pool::{Commit, Drained, PrepareError, StartError, Workers};
+pub use state::Worker;
+
+use crate::filter::wasm::Guests;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// What all workers, and the control side, share for the life of the process.
+pub struct Shared {
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// Lines.
+    pub access_log: AccessLog,
+    /// Shared data and metrics of guests.
+    pub guests: Arc<Guests>,
+    /// Client connections open now.
+    pub connections: AtomicU32,
+}

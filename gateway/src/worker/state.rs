@@ -1,0 +1,75 @@
+//! A worker, as its connections and requests see it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use super::connection::ConnectionState;
+use crate::generation::{Generation, Site};
+use crate::http::request_id::RequestIds;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Handle, WorkerMetrics};
+
+/// One worker.
+pub struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) site: Site,
+    pub(super) metrics: Handle<WorkerMetrics>,
+    /// There from the first commit on; nothing is accepted before.
+    pub(super) current: RefCell<Rc<Generation>>,
+    pub(super) connections: RefCell<Vec<Rc<ConnectionState>>>,
+    pub(super) is_draining: Cell<bool>,
+    request_ids: RequestIds,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, site: Site, first: Rc<Generation>) -> Rc<Self> {
+        let metrics = shared.metrics.worker(site.worker);
+        Rc::new(Self {
+            shared,
+            site,
+            metrics,
+            current: RefCell::new(first),
+            connections: RefCell::default(),
+            is_draining: Cell::new(false),
+            request_ids: RequestIds::new(),
+        })
+    }
+
+    /// The generation in force; read once per request.
+    pub fn generation(&self) -> Rc<Generation> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Where requests are logged.
+    pub fn access_log(&self) -> &AccessLog {
+        &self.shared.access_log
+    }
+
+    /// Where request ids come from.
+    pub fn request_ids(&self) -> &RequestIds {
+        &self.request_ids
+    }
+
+    /// Counts a connection in, or refuses it when there are too many.
+    pub(super) fn admit(&self) -> bool {
+        let max = self.generation().blueprint.policy.limits.connections_max.get();
+        let open = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        if open >= max {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.connections_refused.inc();
+            return false;
+        }
+        self.metrics.connections_accepted.inc();
+        self.metrics.connections_active.inc();
+        true
+    }
+
+    /// Counts a connection out.
+    pub(super) fn release(&self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.connections_active.dec();
+    }
+}

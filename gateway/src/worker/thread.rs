@@ -1,0 +1,114 @@
+//! A worker's life.
+
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::{AbortHandle, LocalSet};
+
+use super::Shared;
+use super::command::Command;
+use super::connection::Notice;
+use super::state::Worker;
+use super::{listener, sweep};
+use crate::generation::{Generation, Site};
+
+/// Runs a worker until it has drained or the control side is gone.
+pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, commands: Receiver<Command>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "a worker has no runtime");
+            return;
+        }
+    };
+    let local = LocalSet::new();
+    local.block_on(&runtime, live(shared, site, listeners, commands));
+    // What is left, connections beyond the drain limit, is dropped with the set.
+    drop(local);
+}
+
+async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, mut commands: Receiver<Command>) {
+    let Some((worker, mut prepared)) = first_generation(shared, site, &mut commands).await else { return };
+    let mut tasks = accepting(&worker, listeners);
+    tasks.push(tokio::task::spawn_local(sweep::run(Rc::clone(&worker))).abort_handle());
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Prepare { blueprint, done } => {
+                let built = Generation::build(blueprint, Some(&worker.current.borrow()), &worker.site);
+                let _ = done.send(built.map(|generation| prepared = Some(Rc::new(generation))));
+            }
+            Command::Commit { number, done } => {
+                if let Some(next) = prepared.take_if(|next| next.blueprint.number == number) {
+                    // The old one is freed here, or by the last request that holds it.
+                    let old = worker.current.replace(next);
+                    let _ = done.send(Instant::now());
+                    drop(old);
+                }
+            }
+            Command::Discard => prepared = None,
+            Command::Drain { limit } => {
+                tasks.iter().for_each(AbortHandle::abort);
+                drain(&worker, limit).await;
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for the first commit.
+async fn first_generation(
+    shared: Arc<Shared>,
+    site: Site,
+    commands: &mut Receiver<Command>,
+) -> Option<(Rc<Worker>, Option<Rc<Generation>>)> {
+    let mut prepared: Option<Rc<Generation>> = None;
+    loop {
+        match commands.recv().await? {
+            Command::Prepare { blueprint, done } => {
+                let built = Generation::build(blueprint, None, &site);
+                let _ = done.send(built.map(|generation| prepared = Some(Rc::new(generation))));
+            }
+            Command::Commit { number, done } => {
+                if let Some(first) = prepared.take_if(|next| next.blueprint.number == number) {
+                    let worker = Worker::new(shared, site, first);
+                    let _ = done.send(Instant::now());
+                    return Some((worker, None));
+                }
+            }
+            Command::Discard => prepared = None,
+            Command::Drain { .. } => return None,
+        }
+    }
+}
+
+fn accepting(worker: &Rc<Worker>, listeners: Vec<StdListener>) -> Vec<AbortHandle> {
+    let mut tasks = Vec::new();
+    for listener in listeners {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let task = tokio::task::spawn_local(listener::accept(listener, Rc::clone(worker)));
+                tasks.push(task.abort_handle());
+            }
+            Err(error) => tracing::error!(%error, "a listener cannot be used"),
+        }
+    }
+    tasks
+}
+
+/// Lets requests end; idle connections end at once.
+async fn drain(worker: &Rc<Worker>, limit: Duration) {
+    worker.is_draining.set(true);
+    let end = tokio::time::Instant::now() + limit;
+    worker.connections.borrow().iter().for_each(|connection| connection.tell(Notice::Finish));
+    while !worker.connections.borrow().is_empty() && tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let left = worker.connections.borrow().len();
+    if left > 0 {
+        tracing::warn!(connections = left, "connections cut at the drain limit");
+    }
+}
