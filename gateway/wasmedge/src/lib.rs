@@ -22,7 +22,7 @@
 //!
 //! The budget of a call is CPU time of its thread, host functions and nested calls included. The
 //! guest counts fuel; the clock is read only when a slice of fuel is spent. It starts at the
-//! first refill of a call, so a call may have run for a slice (50 000 units, 20 to 100 µs as a
+//! first refill of a call, so a call may have run for a slice (400 000 units, 50 to 300 µs as a
 //! rule) that is not counted, and may overshoot by a slice, which is about a tenth of the budget.
 //! Calls that stay within what an earlier one left of its slice read no clock.
 //!
