@@ -15,6 +15,7 @@
 
 pub mod admin;
 pub mod cli;
+mod deadline;
 pub mod filter;
 pub mod generation;
 pub mod http;

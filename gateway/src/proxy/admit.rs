@@ -17,7 +17,11 @@ use crate::http::{framing, hop, host, path};
 use crate::worker::{ConnectionState, Worker};
 
 /// The request's life begins: whatever happens now is logged.
-pub(super) fn begin(worker: &Rc<Worker>, connection: &ConnectionState, parts: Parts) -> (Rc<Flight>, Origin) {
+pub(super) fn begin(
+    worker: Rc<Worker>,
+    connection: &Rc<ConnectionState>,
+    parts: Parts,
+) -> (Rc<Flight>, Origin) {
     let generation = worker.generation();
     let limits = &generation.blueprint.policy.limits;
     let trusted = &generation.blueprint.policy.trusted_proxies;
@@ -40,7 +44,7 @@ pub(super) fn begin(worker: &Rc<Worker>, connection: &ConnectionState, parts: Pa
     let buffer_max = usize::try_from(limits.buffer_bytes_max.get()).unwrap_or(usize::MAX);
     let head = RequestHead { method, target, headers };
     let exchange = Rc::new(Exchange::new(client, request_id, head, Instant::now(), buffer_max));
-    let flight = Flight::new(Rc::clone(worker), Rc::clone(&generation), exchange, seen);
+    let flight = Flight::new(worker, Rc::clone(connection), Rc::clone(&generation), exchange, seen);
     (flight, Origin { uri, trust })
 }
 

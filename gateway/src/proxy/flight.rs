@@ -19,11 +19,13 @@ use crate::generation::{Generation, RouteRuntime};
 use crate::telemetry::Timestamp;
 use crate::telemetry::access_log::{EndedBy, Record, Text, UpstreamRecord};
 use crate::telemetry::metrics::StatusClass;
-use crate::worker::Worker;
+use crate::worker::{ConnectionState, Worker};
 
 /// One request's life.
 pub(super) struct Flight {
     pub(super) worker: Rc<Worker>,
+    /// Whose timer bounds the request and its answer.
+    pub(super) connection: Rc<ConnectionState>,
     pub(super) generation: Rc<Generation>,
     pub(super) exchange: Rc<Exchange>,
     /// As received, for the log.
@@ -37,8 +39,6 @@ pub(super) struct Flight {
     error: Cell<Option<&'static str>>,
     /// What broke the request body, for whoever sees only that sending failed.
     pub(super) body_error: RefCell<Option<BodyFailure>>,
-    /// `limits.total_timeout` from now.
-    pub(super) deadline: Option<tokio::time::Instant>,
 }
 
 /// What broke the request body.
@@ -60,14 +60,14 @@ pub(super) struct Seen {
 impl Flight {
     pub(super) fn new(
         worker: Rc<Worker>,
+        connection: Rc<ConnectionState>,
         generation: Rc<Generation>,
         exchange: Rc<Exchange>,
         seen: Seen,
     ) -> Rc<Self> {
-        let limits = &generation.blueprint.policy.limits;
-        let deadline = limits.total_timeout.map(|limit| tokio::time::Instant::from_std(exchange.started) + limit);
         Rc::new(Self {
             worker,
+            connection,
             generation,
             exchange,
             seen,
@@ -79,7 +79,6 @@ impl Flight {
             upstream: RefCell::default(),
             error: Cell::new(None),
             body_error: RefCell::default(),
-            deadline,
         })
     }
 

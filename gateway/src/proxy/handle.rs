@@ -1,6 +1,9 @@
 //! The order of a request, on one screen.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -29,9 +32,9 @@ pub async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Abort> {
     let (parts, incoming) = request.into_parts();
-    let (flight, origin) = admit::begin(&worker, &connection, parts);
+    let (flight, origin) = admit::begin(worker, &connection, parts);
     let result = match admit::check(&flight, &connection, &origin) {
-        Ok(host) => within_deadline(&flight, proceed(&flight, host.as_deref(), incoming)).await,
+        Ok(host) => within_deadline(&flight, &connection, proceed(&flight, host.as_deref(), incoming)).await,
         Err(error) => Err(error),
     };
     match result {
@@ -103,16 +106,17 @@ fn refuse(flight: &Rc<Flight>, error: &ProxyError) -> Result<Response<ResponseBo
     Ok(answer::bare(flight, reply))
 }
 
-/// Ends the work at `limits.total_timeout`. Only work that has to wait arms the timer, and a forwarded
-/// request without a body is bounded by its upstream's own, shorter limits.
+/// Ends the work at `limits.total_timeout`, by the connection's one timer.
 async fn within_deadline(
-    flight: &Rc<Flight>,
+    flight: &Flight,
+    connection: &ConnectionState,
     work: impl Future<Output = Result<Response<ResponseBody>, ProxyError>>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    match flight.deadline {
-        Some(deadline) => {
-            tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(ProxyError::TotalTimeout))
-        }
-        None => work.await,
-    }
+    connection.set_deadline(flight.generation.blueprint.policy.limits.total_timeout);
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result),
+        Poll::Pending => connection.poll_deadline(cx).map(|()| Err(ProxyError::TotalTimeout)),
+    })
+    .await
 }

@@ -3,11 +3,10 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
 
 use super::answer::Content;
 use super::flight::Flight;
@@ -20,8 +19,6 @@ pub struct ResponseBody {
     flight: Rc<Flight>,
     pipe: Option<Box<BodyPipe>>,
     has_read_all: bool,
-    /// Armed when the body has to be waited for.
-    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 /// Why a response body was cut. The head is gone, so the client can only see the connection end.
@@ -38,7 +35,7 @@ enum Cut {
 impl ResponseBody {
     pub(super) fn new(flight: &Rc<Flight>, content: Content, pipe: Option<BodyPipe>) -> Self {
         let has_read_all = content.is_empty();
-        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), has_read_all, deadline: None }
+        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), has_read_all }
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -88,11 +85,14 @@ impl ResponseBody {
     }
 
     /// Cuts a body that takes beyond `limits.total_timeout`.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let Some(at) = self.flight.deadline else { return Poll::Pending };
-        let timer = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(Cut::TotalTimeout)))
+    fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.flight.connection.poll_deadline(cx).map(|()| Some(Err(Cut::TotalTimeout)))
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.flight.connection.answered();
     }
 }
 

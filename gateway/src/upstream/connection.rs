@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::RequestStream;
-use super::deadline::Deadline;
+use crate::deadline::Deadline;
 use super::waker::ConnectionWaker;
 use super::wire::{Exchange, Recording, RequestBody, Upload, Wire};
 

@@ -26,7 +26,6 @@
 mod body;
 mod connect;
 mod connection;
-mod deadline;
 mod error;
 mod pick;
 mod pool;

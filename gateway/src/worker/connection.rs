@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::io::ClientIo;
 use super::state::Worker;
+use crate::deadline::Deadline;
 use crate::http::forwarded::Peer;
 use crate::policy::limits::Limits;
 use crate::proxy;
@@ -60,6 +61,8 @@ pub struct ConnectionState {
     since: Cell<Instant>,
     notice: Cell<Option<Notice>>,
     waker: RefCell<Option<Waker>>,
+    /// Of the request that is served now.
+    deadline: RefCell<Deadline>,
 }
 
 impl ConnectionState {
@@ -72,7 +75,27 @@ impl ConnectionState {
             since: Cell::new(Instant::now()),
             notice: Cell::new(None),
             waker: RefCell::default(),
+            deadline: RefCell::default(),
         })
+    }
+
+    /// The answer has been handed over to its last byte: the next request is waited for.
+    pub(crate) fn answered(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    /// A request begins, which may take this long.
+    pub(crate) fn set_deadline(&self, limit: Option<Duration>) {
+        let mut deadline = self.deadline.borrow_mut();
+        match limit {
+            Some(limit) => deadline.set(tokio::time::Instant::now() + limit),
+            None => deadline.clear(),
+        }
+    }
+
+    /// Ready when the request that is served now has taken too long.
+    pub(crate) fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.deadline.borrow_mut().poll(cx)
     }
 
     pub(super) fn bytes_arrived(&self) {
@@ -146,12 +169,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker
 
     let service = service_fn(|request| {
         state.enter(Phase::Busy);
-        let answered = Answered { state: Rc::clone(&state) };
-        let answer = proxy::handle(Rc::clone(&worker), Rc::clone(&state), request);
-        async move {
-            let _answered = answered;
-            answer.await
-        }
+        proxy::handle(Rc::clone(&worker), Rc::clone(&state), request)
     });
     let io = ClientIo::new(stream, Rc::clone(&state));
     let limits = worker.generation().blueprint.policy.limits.clone();
@@ -184,18 +202,6 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker
 enum Ended {
     Served(hyper::Result<()>),
     HeadTimeout,
-}
-
-/// When the answer's head is there, or the client gone, the connection waits for the next request:
-/// an answer's body is bounded by its own deadline.
-struct Answered {
-    state: Rc<ConnectionState>,
-}
-
-impl Drop for Answered {
-    fn drop(&mut self) {
-        self.state.enter(Phase::Idle);
-    }
 }
 
 fn server(limits: &Limits) -> http1::Builder {

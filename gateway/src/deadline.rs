@@ -1,8 +1,8 @@
 //! A deadline that costs nothing when it is met.
 //!
 //! Arming a timer for each response and disarming it a millisecond later would touch the timer
-//! wheel twice per request. Instead a connection keeps one timer; a request only writes down its
-//! deadline, and the timer, when it goes off, sets itself to the deadline that is then in force.
+//! wheel twice per request. Instead a connection, on either side, keeps one timer; a request only
+//! writes down its deadline, and the timer, when it goes off, sets itself to the deadline then in force.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,15 +11,15 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A deadline that can be set again and again.
-#[derive(Default)]
-pub(super) struct Deadline {
+#[derive(Debug, Default)]
+pub struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// Sets it.
-    pub(super) fn set(&mut self, at: Instant) {
+    pub fn set(&mut self, at: Instant) {
         self.at = Some(at);
         if let Some(timer) = self.timer.as_mut().filter(|timer| timer.deadline() > at) {
             timer.as_mut().reset(at);
@@ -27,17 +27,17 @@ impl Deadline {
     }
 
     /// Whether one is set.
-    pub(super) fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.at.is_some()
     }
 
     /// Clears it; the timer may go off once more, for nothing.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.at = None;
     }
 
     /// Ready when it has passed; pending for ever if none is set.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         while timer.as_mut().poll(cx).is_ready() {
