@@ -57,6 +57,8 @@ pub enum Trigger {
     Signal,
     /// `POST /policy/reload`.
     Admin,
+    /// Faster code of its modules: the same policy once more.
+    Recompiled,
 }
 
 /// How long each phase of a swap took; none if it was not reached. In JSON in milliseconds, each

@@ -104,6 +104,18 @@ impl FilterMetrics {
     }
 }
 
+impl Sharded<FilterMetrics> {
+    /// Failures of every kind, on all workers.
+    pub fn failures(&self) -> u64 {
+        self.sum(|part| part.failures.iter().map(Counter::get).sum::<u64>())
+    }
+
+    /// Workers on which the circuit is open.
+    pub fn circuits_open(&self) -> i64 {
+        self.sum(|part| part.circuit_open.get())
+    }
+}
+
 type Named = (Arc<str>, Arc<Sharded<FilterMetrics>>);
 
 /// Writes the families of filters. A phase, and an outcome in it, appears with its first call;

@@ -1,0 +1,142 @@
+//! The command line: arguments, subcommands, exit codes.
+//!
+//! One file a subcommand: [`run`], [`check`], [`demo`], [`upstream`], and the compiler's process,
+//! which the gateway starts itself. What is asked for goes to standard output, what is told about it
+//! to standard error.
+//!
+//! | Code | Meaning |
+//! | --- | --- |
+//! | 0 | done; for `run` also: drained after SIGTERM or SIGINT |
+//! | 1 | `check`: the policy has errors; `demo`: a step did not do what it should |
+//! | 64 | the command line is wrong |
+//! | 65 | `run`: the policy is wrong, or a filter of it does not start |
+//! | 70 | the gateway or its machine failed: a port is taken, a folder cannot be written |
+//! | 128 + n | `run`: ended at once by a second signal n |
+
+mod cache_dir;
+mod check;
+mod compile;
+mod demo;
+mod lifetime;
+mod run;
+mod upstream;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::generation::modules::COMPILE_SUBCOMMAND;
+
+/// How a command ended, as the table above says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done,
+    Failed,
+    Usage,
+    BadPolicy,
+    Internal,
+}
+
+/// An edge gateway whose filters are Wasm modules and whose policy changes while traffic flows.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Upstream(upstream::Args),
+    Demo(demo::Args),
+    #[command(name = COMPILE_SUBCOMMAND, hide = true)]
+    Compile(compile::Args),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tollgate demo                          a tour with real requests
+  tollgate check policy.yaml             what is wrong with a policy, and where
+  tollgate run policy.yaml               serve it; edit the file, and the gateway follows
+  tollgate upstream --listen [::1]:9000  something to send requests to
+
+While it runs (the address is `admin` in the policy):
+  curl 127.0.0.1:9901/status             generation, filters, the last refused policy
+  curl 127.0.0.1:9901/metrics            for Prometheus
+  curl -X POST 127.0.0.1:9901/policy/reload
+  kill -HUP PID                          reload, and open the access log anew
+  kill PID                               finish what runs, then end
+
+Exit codes: 0 done, 1 check or demo failed, 64 wrong usage, 65 bad policy, 70 internal.";
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let begun = Instant::now();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
+        Command::Run(args) => run::run(&args, begun),
+        Command::Check(args) => check::check(&args).into(),
+        Command::Upstream(args) => upstream::run(&args).into(),
+        Command::Demo(args) => demo::run(&args).into(),
+        Command::Compile(args) => compile::run(args),
+    }
+}
+
+/// Help and version were asked for; anything else is a mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    // There is nowhere to tell that the terminal is gone.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done.into(),
+        _ => Exit::Usage.into(),
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 64,
+            Exit::BadPolicy => 65,
+            Exit::Internal => 70,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_compiler_is_started_with_one_argument() {
+        let cli = Cli::try_parse_from(["tollgate", COMPILE_SUBCOMMAND, "{\"level\":\"O0\"}"]).unwrap();
+        assert!(matches!(cli.command, Command::Compile(_)));
+    }
+
+    #[test]
+    fn wrong_usage_is_told_apart_from_help() {
+        let code = |args: &[&str]| {
+            let error = Cli::try_parse_from(args).unwrap_err();
+            matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
+        };
+        assert!(code(&["tollgate", "--help"]));
+        assert!(code(&["tollgate", "run", "--help"]));
+        assert!(!code(&["tollgate", "run"]));
+        assert!(!code(&["tollgate", "run", "p.yaml", "--workers", "0"]));
+    }
+}

@@ -1,0 +1,366 @@
+//! `tollgate run`: the gateway itself.
+//!
+//! Order: log, policy text, sockets and worker threads, admin API, first generation, then the loop
+//! over signals until the drain. Control's runtime is this thread; workers have their own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tollgate_wasmedge::CacheError;
+
+use super::{Exit, cache_dir, lifetime};
+use crate::admin::{self, Refusal, RefusalKind};
+use crate::generation::modules::ModuleStore;
+use crate::policy::{self, Diagnostics, Loaded};
+use crate::reload::{Handle, Reloader};
+use crate::telemetry::access_log::{AccessLog, CAPACITY_DEFAULT, Sink};
+use crate::telemetry::logging::{self, LogFormat, LoggingError};
+use crate::telemetry::metrics::Metrics;
+use crate::worker::{Shared, StartError, Workers};
+
+/// Run the gateway with a policy.
+///
+/// The policy, and the modules that it names, are watched: a change takes effect between two
+/// requests once it compiled and started, and is refused with a diagnosis if it does not, while the
+/// old policy goes on. SIGHUP reloads too, and opens the access log anew. SIGTERM and SIGINT let
+/// running requests finish (`limits.drain_timeout`); a second one ends at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tollgate run policies/demo.yaml
+  tollgate run /etc/tollgate/policy.yaml --workers 4 --access-log /var/log/tollgate/access.log
+  tollgate run policy.yaml --access-log off --log info,tollgate::reload=debug")]
+pub(super) struct Args {
+    /// The policy file.
+    policy: PathBuf,
+    /// Worker threads; one for each CPU that this process may use if not given.
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+    /// Folder for compiled modules; made with mode 0700. Default: `tollgate` in the user's cache
+    /// folder ($XDG_CACHE_HOME, ~/.cache), else a folder under /var/tmp.
+    #[arg(long, env = "TOLLGATE_CACHE_DIR", value_name = "FOLDER")]
+    cache_dir: Option<PathBuf>,
+    /// Where one JSON line for each request goes: `stdout`, `off` or a file.
+    #[arg(long, default_value = "stdout", value_name = "SINK", value_parser = parse_sink)]
+    access_log: Sink,
+    /// How the program's own log on standard error looks.
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    log_format: Format,
+    /// What is logged, in the syntax of tracing's EnvFilter.
+    #[arg(long, env = "TOLLGATE_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// End when the process that started this one ends.
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why the gateway did not run.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Log(#[from] LoggingError),
+    #[error("{0}")]
+    Policy(Diagnostics),
+    #[error("the policy cannot be put in force: {}", .0.message)]
+    Refused(Refusal),
+    #[error("the cache of compiled modules cannot be used: {0}")]
+    Cache(#[from] CacheError),
+    #[error("the access log cannot be opened: {0}")]
+    AccessLog(io::Error),
+    #[error(transparent)]
+    Workers(#[from] StartError),
+    #[error("the admin API cannot listen on {address}: {source}")]
+    Admin { address: SocketAddr, source: io::Error },
+    #[error("the control runtime failed: {0}")]
+    Runtime(io::Error),
+    #[error("the task that swaps policies ended")]
+    Reloader,
+}
+
+/// How the gateway ended.
+enum Ended {
+    /// After a drain, or before it served anything.
+    InOrder,
+    /// By a second signal.
+    AtOnce(SignalKind),
+}
+
+pub(super) fn run(args: &Args, begun: Instant) -> ExitCode {
+    match try_run(args, begun) {
+        Ok(Ended::InOrder) => Exit::Done.into(),
+        Ok(Ended::AtOnce(kind)) => ExitCode::from(128 + kind.as_raw_value() as u8),
+        Err(failure) => {
+            eprintln!("tollgate: {failure}");
+            failure.exit().into()
+        }
+    }
+}
+
+impl Failure {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Log(LoggingError::Filter { .. }) => Exit::Usage,
+            Self::Policy(_) => Exit::BadPolicy,
+            Self::Refused(refusal) if refusal.kind == RefusalKind::Invalid => Exit::BadPolicy,
+            _ => Exit::Internal,
+        }
+    }
+}
+
+fn try_run(args: &Args, begun: Instant) -> Result<Ended, Failure> {
+    if args.end_with_parent {
+        lifetime::end_with_parent();
+    }
+    logging::init(args.log_format.into(), &args.log)?;
+    lifetime::raise_open_files();
+    let reading = Instant::now();
+    let loaded = policy::load(&args.policy).map_err(Failure::Policy)?;
+    let parse = reading.elapsed();
+    let store = ModuleStore::open(&cache_dir::choose(args.cache_dir.as_deref()))?;
+    let (log, log_guard) =
+        AccessLog::start(args.access_log.clone(), CAPACITY_DEFAULT).map_err(Failure::AccessLog)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::Runtime)?;
+    let gateway = Gateway { args, begun, store, log };
+    let ended = runtime.block_on(gateway.run(loaded, parse));
+    // A compilation may be running on a blocking thread; its child ends with this process.
+    runtime.shutdown_background();
+    if !matches!(ended, Ok(Ended::AtOnce(_))) {
+        drop(log_guard);
+    } else {
+        std::mem::forget(log_guard);
+    }
+    ended
+}
+
+/// What is there before the first thread.
+struct Gateway<'a> {
+    args: &'a Args,
+    begun: Instant,
+    store: ModuleStore,
+    log: AccessLog,
+}
+
+impl Gateway<'_> {
+    async fn run(self, loaded: Loaded, parse: Duration) -> Result<Ended, Failure> {
+        let mut signals = Signals::new().map_err(Failure::Runtime)?;
+        let count = self.args.workers.unwrap_or_else(cpus);
+        let metrics = Arc::new(Metrics::new(count.get()));
+        metrics.access_log(self.log.stats());
+        let shared = Arc::new(Shared {
+            metrics: Arc::clone(&metrics),
+            access_log: self.log.clone(),
+            guests: Arc::default(),
+            connections: AtomicU32::new(0),
+        });
+        let workers = Workers::start(count, &loaded.policy.listeners, &shared)?;
+        let addresses = workers.addresses().to_vec();
+        let admin = bind_admin(&loaded).await?;
+        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+        let source = self.args.policy.clone();
+        let (mut reloader, handle) = Reloader::new(source, workers, self.store, shared);
+        let (end_admin, admin_ends) = watch::channel(());
+        let admin = admin.map(|listener| {
+            let ends = closed(admin_ends);
+            tokio::spawn(admin::serve(listener, Arc::clone(&handle), metrics, ends))
+        });
+        tokio::select! {
+            started = reloader.start(loaded, parse) => started.map_err(Failure::Refused)?,
+            _ = signals.end() => return Ok(Ended::InOrder),
+        }
+        log_start(&addresses, admin_address, count, &handle, self.begun);
+        let ended = serve(reloader, &handle, &self.log, &mut signals).await;
+        drop(end_admin);
+        if let (Ok(Ended::InOrder), Some(admin)) = (&ended, admin) {
+            // It has a time limit of its own, and logs what fails.
+            let _ = admin.await;
+        }
+        ended
+    }
+}
+
+/// Answers signals until the gateway has drained.
+async fn serve(
+    reloader: Reloader,
+    handle: &Handle,
+    log: &AccessLog,
+    signals: &mut Signals,
+) -> Result<Ended, Failure> {
+    let (stop, stops) = watch::channel(());
+    let mut reloading = tokio::spawn(reloader.run(closed(stops)));
+    loop {
+        tokio::select! {
+            received = signals.next() => match received {
+                Received::HangUp => {
+                    log.reopen();
+                    handle.reload_on_signal();
+                }
+                Received::End(kind) => {
+                    tracing::info!(signal = kind.as_raw_value(), "draining");
+                    break;
+                }
+            },
+            // Only ever ends before it is told to by a panic.
+            _ = &mut reloading => return Err(Failure::Reloader),
+        }
+    }
+    handle.drain();
+    let limit = handle.drain_timeout();
+    drop(stop);
+    let drained = async {
+        let Ok(workers) = reloading.await else { return Err(Failure::Reloader) };
+        let drained = workers.drain(limit).await;
+        tracing::info!(?drained, "drained");
+        Ok(Ended::InOrder)
+    };
+    tokio::select! {
+        ended = drained => ended,
+        kind = signals.end() => {
+            tracing::warn!(signal = kind.as_raw_value(), "ended at once by a second signal");
+            Ok(Ended::AtOnce(kind))
+        }
+    }
+}
+
+async fn bind_admin(loaded: &Loaded) -> Result<Option<TcpListener>, Failure> {
+    let Some(admin) = &loaded.policy.admin else { return Ok(None) };
+    let address = admin.address;
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| Failure::Admin { address, source })
+}
+
+fn log_start(
+    listeners: &[SocketAddr],
+    admin: Option<SocketAddr>,
+    workers: NonZeroUsize,
+    handle: &Handle,
+    begun: Instant,
+) {
+    let listeners: Vec<String> = listeners.iter().map(SocketAddr::to_string).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listeners = listeners.join(" "),
+        admin = admin.map(|address| address.to_string()),
+        workers,
+        generation = handle.generation(),
+        policy = %handle.source().display(),
+        pid = std::process::id(),
+        started_ms = begun.elapsed().as_millis() as u64,
+        "serving"
+    );
+}
+
+/// Ends when the sender is dropped.
+async fn closed(mut receiver: watch::Receiver<()>) {
+    while receiver.changed().await.is_ok() {}
+}
+
+/// The CPUs that this process may use.
+fn cpus() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// What a signal asks for.
+enum Received {
+    HangUp,
+    End(SignalKind),
+}
+
+/// Signals that the gateway answers.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.terminate.recv() => Received::End(SignalKind::terminate()),
+            _ = self.interrupt.recv() => Received::End(SignalKind::interrupt()),
+            _ = self.hangup.recv() => Received::HangUp,
+        }
+    }
+
+    /// The next signal to end; what else comes before it is left out.
+    async fn end(&mut self) -> SignalKind {
+        loop {
+            if let Received::End(kind) = self.next().await {
+                return kind;
+            }
+        }
+    }
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Auto => Self::Auto,
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+/// `stdout`, `off`, or else a file.
+fn parse_sink(text: &str) -> Result<Sink, String> {
+    match text {
+        "" => Err("expected `stdout`, `off` or a file".to_owned()),
+        "stdout" | "-" => Ok(Sink::Stdout),
+        "off" => Ok(Sink::Off),
+        file => Ok(Sink::File(file.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinks() {
+        assert_eq!(parse_sink("stdout"), Ok(Sink::Stdout));
+        assert_eq!(parse_sink("off"), Ok(Sink::Off));
+        assert_eq!(parse_sink("./off"), Ok(Sink::File("./off".into())));
+        assert!(parse_sink("").is_err());
+    }
+
+    #[test]
+    fn exit_codes_tell_the_policy_from_the_machine() {
+        let refused = |kind| {
+            Failure::Refused(Refusal { kind, generation: None, message: String::new(), diagnostics: None })
+        };
+        assert_eq!(refused(RefusalKind::Invalid).exit(), Exit::BadPolicy);
+        assert_eq!(refused(RefusalKind::Internal).exit(), Exit::Internal);
+        assert_eq!(Failure::Policy(Diagnostics::default()).exit(), Exit::BadPolicy);
+        assert_eq!(Failure::Reloader.exit(), Exit::Internal);
+    }
+}

@@ -1,0 +1,7 @@
+//! The `tollgate` program; all of it is in [`tollgate::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tollgate::cli::main()
+}

@@ -1,0 +1,223 @@
+//! One attempt to swap.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+
+use super::rejected::Rejected;
+use super::{Reloader, count_phases, files, immutable, milliseconds, optimise};
+use crate::admin::{GenerationStatus, Phases, Refusal, ReloadOutcome, Trigger};
+use crate::generation::blueprint::{Blueprint, Modules};
+use crate::generation::canary;
+use crate::policy::{self, Diagnostics, Loaded, Policy};
+use crate::telemetry::Timestamp;
+use crate::telemetry::metrics::SwapOutcome;
+
+/// Warnings of a policy that are logged; `tollgate check` shows them all.
+const WARNINGS_LOGGED_MAX: usize = 10;
+
+impl Reloader {
+    /// Reads the policy again and puts it in force, if it differs from the one in force.
+    pub(super) async fn reload(&mut self, trigger: Trigger) -> ReloadOutcome {
+        let mut phases = Phases::default();
+        let result = match self.read(&mut phases).await {
+            Ok(loaded) if self.is_current(&loaded) => {
+                return self.unchanged(trigger);
+            }
+            Ok(loaded) => self.swap(loaded, trigger, &mut phases).await,
+            Err(rejected) => Err(rejected),
+        };
+        self.tell(result, trigger, phases)
+    }
+
+    /// Puts a policy in force that was read already.
+    pub(super) async fn apply(&mut self, loaded: Loaded, trigger: Trigger, parse: Duration) -> ReloadOutcome {
+        let mut phases = Phases { parse: Some(parse), ..Phases::default() };
+        let result = self.swap(loaded, trigger, &mut phases).await;
+        self.tell(result, trigger, phases)
+    }
+
+    /// Puts the policy in force once more, with code that was compiled harder meanwhile.
+    pub(super) async fn take_faster_code(&mut self) {
+        let Some(current) = self.current.clone() else { return };
+        let same = Loaded {
+            policy: current.policy.clone(),
+            warnings: Diagnostics::default(),
+            digest: current.digest,
+        };
+        let mut phases = Phases::default();
+        let result = self.swap(same, Trigger::Recompiled, &mut phases).await;
+        self.tell(result, Trigger::Recompiled, phases);
+    }
+
+    async fn read(&self, phases: &mut Phases) -> Result<Loaded, Rejected> {
+        let source = self.source.clone();
+        let begun = Instant::now();
+        let loaded = spawn_blocking(move || policy::load(&source)).await;
+        phases.parse = Some(begun.elapsed());
+        match loaded? {
+            Ok(loaded) => Ok(loaded),
+            Err(diagnostics) => {
+                let watched = files::of_unreadable(self.source.clone(), self.current_policy()).await;
+                self.watch(watched);
+                Err(Rejected::Policy(Arc::new(diagnostics)))
+            }
+        }
+    }
+
+    /// From a policy to a generation in force: its number. All before the commit can fail and then
+    /// has changed nothing.
+    async fn swap(&mut self, loaded: Loaded, trigger: Trigger, phases: &mut Phases) -> Result<u64, Rejected> {
+        self.watch(files::of(&self.source, &loaded.policy, self.current_policy()));
+        if let Some(current) = &self.current {
+            immutable::check(&current.policy, &loaded.policy)?;
+        }
+        let (loaded, modules) = self.compile(loaded, phases).await?;
+        let begun = Instant::now();
+        let (loaded, modules) = self.try_start(loaded, modules).await?;
+        log_warnings(&loaded.warnings);
+        let blueprint = self.blueprint(loaded, modules).await?;
+        self.workers.prepare(&blueprint).await?;
+        phases.prepare = Some(begun.elapsed());
+        phases.commit = Some(self.workers.commit(blueprint.number).await.took);
+        Ok(self.committed(blueprint, trigger, *phases))
+    }
+
+    async fn compile(&self, loaded: Loaded, phases: &mut Phases) -> Result<(Loaded, Modules), Rejected> {
+        let (store, current) = (Arc::clone(&self.store), self.current.clone());
+        let begun = Instant::now();
+        let done = spawn_blocking(move || {
+            let modules = store.fetch(&loaded.policy, current.as_ref().map(|current| &current.modules));
+            (loaded, modules)
+        });
+        let (loaded, modules) = done.await?;
+        phases.compile = Some(begun.elapsed());
+        Ok((loaded, modules?))
+    }
+
+    async fn try_start(&self, loaded: Loaded, modules: Modules) -> Result<(Loaded, Modules), Rejected> {
+        let current = self.current.clone();
+        let done = spawn_blocking(move || {
+            let current = current.as_ref().map(|current| &current.policy);
+            let result = canary::try_start(&loaded.policy, current, &modules);
+            (loaded, modules, result)
+        });
+        let (loaded, modules, result) = done.await?;
+        result?;
+        Ok((loaded, modules))
+    }
+
+    /// Builds the route table and the rest that all workers share; a large policy takes a while.
+    async fn blueprint(&self, loaded: Loaded, modules: Modules) -> Result<Arc<Blueprint>, Rejected> {
+        let (shared, current) = (Arc::clone(&self.shared), self.current.clone());
+        let number = current.as_ref().map_or(1, |current| current.number + 1);
+        let built = spawn_blocking(move || {
+            Blueprint::new(number, loaded, modules, current.as_deref(), &shared.metrics)
+        });
+        Ok(Arc::new(built.await?))
+    }
+
+    /// Everything that follows from a commit.
+    fn committed(&mut self, blueprint: Arc<Blueprint>, trigger: Trigger, phases: Phases) -> u64 {
+        let number = blueprint.number;
+        for limiter in blueprint.limiters.iter() {
+            self.shared.metrics.limiter(limiter);
+        }
+        self.watch(files::of(&self.source, &blueprint.policy, None));
+        self.slow_modules.send_replace(optimise::slow_modules(&blueprint.policy, &blueprint.modules));
+        let old = self.current.replace(Arc::clone(&blueprint));
+        if let Some(old) = old {
+            self.retire(old);
+        }
+        let status = GenerationStatus {
+            number,
+            committed: Timestamp::now(),
+            source: self.source.display().to_string(),
+            digest: hexadecimal(&blueprint.digest),
+            trigger,
+            phases,
+        };
+        self.handle.committed(blueprint, status, self.retiring.len());
+        number
+    }
+
+    fn tell(&self, result: Result<u64, Rejected>, trigger: Trigger, phases: Phases) -> ReloadOutcome {
+        count_phases(&phases, &self.shared);
+        let control = self.shared.metrics.control();
+        match result {
+            Ok(generation) => {
+                control.swap(SwapOutcome::Applied);
+                control.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+                log_applied(generation, trigger, &phases);
+                ReloadOutcome::Applied { generation, phases }
+            }
+            Err(rejected) => {
+                control.swap(SwapOutcome::Refused);
+                let refusal = rejected.into_refusal(self.current.as_ref().map(|current| current.number));
+                log_refused(&refusal, trigger);
+                self.handle.refused(refusal.clone(), trigger);
+                ReloadOutcome::Refused(refusal)
+            }
+        }
+    }
+
+    fn unchanged(&self, trigger: Trigger) -> ReloadOutcome {
+        let generation = self.current.as_ref().map_or(0, |current| current.number);
+        self.shared.metrics.control().swap(SwapOutcome::Unchanged);
+        self.handle.unchanged();
+        tracing::debug!(generation, ?trigger, "policy unchanged");
+        ReloadOutcome::Unchanged { generation }
+    }
+
+    fn is_current(&self, loaded: &Loaded) -> bool {
+        self.current.as_ref().is_some_and(|current| current.digest == loaded.digest)
+    }
+
+    fn current_policy(&self) -> Option<&Policy> {
+        self.current.as_ref().map(|current| &current.policy)
+    }
+
+    /// A set is told as a change once, so it is sent only if it differs.
+    fn watch(&self, files: super::WatchSet) {
+        self.files.send_if_modified(|watched| {
+            let differs = *watched != files;
+            *watched = files;
+            differs
+        });
+    }
+}
+
+fn log_applied(generation: u64, trigger: Trigger, phases: &Phases) {
+    let ms = |phase: Option<Duration>| phase.map(milliseconds);
+    tracing::info!(
+        generation,
+        ?trigger,
+        parse_ms = ms(phases.parse),
+        compile_ms = ms(phases.compile),
+        prepare_ms = ms(phases.prepare),
+        commit_ms = ms(phases.commit),
+        "policy applied"
+    );
+}
+
+fn log_refused(refusal: &Refusal, trigger: Trigger) {
+    let generation = refusal.generation;
+    let diagnostics = refusal.diagnostics.as_ref().map(|diagnostics| diagnostics.to_string());
+    tracing::error!(generation, ?trigger, kind = ?refusal.kind, reason = refusal.message, diagnostics, "policy refused");
+}
+
+fn log_warnings(warnings: &Diagnostics) {
+    for warning in warnings.list.iter().take(WARNINGS_LOGGED_MAX) {
+        tracing::warn!(
+            line = warning.position.map(|position| position.line),
+            path = warning.path,
+            reason = warning.message,
+            "policy warning"
+        );
+    }
+}
+
+fn hexadecimal(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

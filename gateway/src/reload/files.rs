@@ -1,0 +1,57 @@
+//! Which files to watch.
+
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+use tokio::task::spawn_blocking;
+
+use super::watch::WatchSet;
+use crate::generation::modules::wasm_filters;
+use crate::policy::Policy;
+
+/// The text is looked through for modules up to this size, a fraction of what a policy may have.
+const LOOKED_THROUGH_MAX: u64 = 1 << 20;
+
+/// The policy's file and its modules; also those of `current` as long as it serves.
+pub(super) fn of(source: &Path, policy: &Policy, current: Option<&Policy>) -> WatchSet {
+    let policies = std::iter::once(policy).chain(current);
+    let modules = policies.flat_map(wasm_filters).map(|(_, wasm)| wasm.path.clone());
+    std::iter::once(source.to_owned()).chain(modules).collect()
+}
+
+/// What to watch when the text at `source` means no policy: also the modules that it mentions, since
+/// one of them may only not be there yet.
+pub(super) async fn of_unreadable(source: PathBuf, current: Option<&Policy>) -> WatchSet {
+    let path = source.clone();
+    let mentioned = spawn_blocking(move || mentioned_modules(&path)).await.unwrap_or_default();
+    let current = current.into_iter().flat_map(wasm_filters).map(|(_, wasm)| wasm.path.clone());
+    std::iter::once(source).chain(mentioned).chain(current).collect()
+}
+
+/// The values of `filters.*.wasm.module`, if the text is YAML at all.
+fn mentioned_modules(source: &Path) -> Vec<PathBuf> {
+    let is_small = std::fs::metadata(source).is_ok_and(|found| found.len() <= LOOKED_THROUGH_MAX);
+    let text = if is_small { std::fs::read_to_string(source).unwrap_or_default() } else { String::new() };
+    let Ok(document) = serde_yaml::from_str::<Value>(&text) else { return Vec::new() };
+    let Some(Value::Mapping(filters)) = document.get("filters") else { return Vec::new() };
+    let folder = source.parent().unwrap_or_else(|| Path::new(""));
+    let modules = filters.values().filter_map(|filter| filter.get("wasm")?.get("module")?.as_str());
+    modules.map(|module| folder.join(module)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_of_a_wrong_policy_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("p.yaml");
+        let text =
+            "filters:\n  a: { wasm: { module: a.wasm, confg: 1 } }\n  b: { rate_limit: {} }\nroutes: 7\n";
+        std::fs::write(&source, text).unwrap();
+        assert_eq!(mentioned_modules(&source), [folder.path().join("a.wasm")]);
+        std::fs::write(&source, "filters: [").unwrap();
+        assert!(mentioned_modules(&source).is_empty());
+    }
+}

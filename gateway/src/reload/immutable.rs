@@ -1,0 +1,90 @@
+//! What a running gateway cannot change: its sockets.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::policy::Policy;
+
+/// A policy asks for other sockets than the process has.
+#[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub(super) struct Immutable {
+    added: Vec<SocketAddr>,
+    removed: Vec<SocketAddr>,
+    admin: Option<Admin>,
+}
+
+/// The admin API's address before and after.
+#[derive(Debug, PartialEq, Eq)]
+struct Admin {
+    old: Option<SocketAddr>,
+    new: Option<SocketAddr>,
+}
+
+/// Whether `new` keeps the sockets of `old`; their order in the policy means nothing.
+pub(super) fn check(old: &Policy, new: &Policy) -> Result<(), Immutable> {
+    let addresses =
+        |policy: &Policy| policy.listeners.iter().map(|listener| listener.address).collect::<BTreeSet<_>>();
+    let admin = |policy: &Policy| policy.admin.as_ref().map(|admin| admin.address);
+    let (before, after) = (addresses(old), addresses(new));
+    let changes = Immutable {
+        added: after.difference(&before).copied().collect(),
+        removed: before.difference(&after).copied().collect(),
+        admin: (admin(old) != admin(new)).then(|| Admin { old: admin(old), new: admin(new) }),
+    };
+    if changes == Immutable::default() { Ok(()) } else { Err(changes) }
+}
+
+impl fmt::Display for Immutable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "cannot change at run time: ";
+        for (what, addresses) in [("added", &self.added), ("removed", &self.removed)] {
+            for address in addresses {
+                write!(f, "{separator}listener {address} {what}")?;
+                separator = ", ";
+            }
+        }
+        if let Some(Admin { old, new }) = &self.admin {
+            write!(f, "{separator}admin address {} instead of {}", shown(*new), shown(*old))?;
+        }
+        f.write_str("; restart the gateway for that")
+    }
+}
+
+fn shown(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn policy(listeners: &[&str], admin: Option<&str>) -> Policy {
+        let mut text = String::from("version: 1\nlisteners:\n");
+        listeners.iter().for_each(|address| text += &format!("  - address: \"{address}\"\n"));
+        if let Some(address) = admin {
+            text += &format!("admin: {{ address: \"{address}\" }}\n");
+        }
+        text += "routes:\n  - match: { path: { prefix: / } }\n    respond: { status: 200 }\n";
+        crate::policy::parse(&text, Path::new("p.yaml"), Path::new("")).unwrap().policy
+    }
+
+    #[test]
+    fn the_order_of_listeners_means_nothing() {
+        let (one, two) = ("127.0.0.1:8080", "127.0.0.1:8081");
+        assert_eq!(check(&policy(&[one, two], None), &policy(&[two, one], None)), Ok(()));
+    }
+
+    #[test]
+    fn each_change_is_named() {
+        let old = policy(&["127.0.0.1:8080", "127.0.0.1:8081"], Some("127.0.0.1:9901"));
+        let new = policy(&["127.0.0.1:8080", "127.0.0.1:8082"], None);
+        assert_eq!(
+            check(&old, &new).unwrap_err().to_string(),
+            "cannot change at run time: listener 127.0.0.1:8082 added, listener 127.0.0.1:8081 removed, \
+             admin address none instead of 127.0.0.1:9901; restart the gateway for that"
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! The one task that may swap the policy.
+//!
+//! Whatever asks for a reload (a file event, SIGHUP, the admin API, faster code of a module) ends up
+//! in one place ([`request`]); what comes while a swap runs is gathered and answered by the next.
+//! So swaps follow each other and never overlap, and there is one order of generations.
+//!
+//! The way of an attempt ([`Reloader`], `attempt`):
+//! 1. read and check the text on a blocking thread; equal digest: nothing happens;
+//! 2. refuse what cannot change at run time ([`immutable`]);
+//! 3. native code of the modules, then a canary that starts the filters that differ;
+//! 4. prepare on every worker beside the old generation, then commit;
+//! 5. tell: metrics, `/status` ([`status`]), log; watch the new files ([`files`]); make the O2 code of
+//!    modules that serve at O0 ([`optimise`]); retire the old generation.
+//!
+//! A failure in 1 to 4 leaves everything as it was.
+//!
+//! Limits: 64 requests wait, more wait to be taken; the blocking threads do one attempt at a time,
+//! one compilation behind it and the upkeep.
+
+mod attempt;
+mod files;
+mod immutable;
+mod optimise;
+mod rejected;
+mod request;
+mod status;
+mod upkeep;
+pub mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch as tokio_watch};
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use self::optimise::SlowModule;
+use self::request::{Batch, Inbox};
+use self::watch::WatchSet;
+use crate::admin::{Phases, Refusal, ReloadOutcome, Trigger};
+use crate::generation::blueprint::Blueprint;
+use crate::generation::modules::ModuleStore;
+use crate::policy::Loaded;
+use crate::telemetry::metrics::SwapPhase;
+use crate::worker::{Shared, Workers};
+
+pub use self::request::Asked;
+pub use self::status::Handle;
+
+/// How often refilled buckets and what retired policies left are swept away.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Holds the workers and swaps what they run.
+pub struct Reloader {
+    source: PathBuf,
+    workers: Arc<Workers>,
+    store: Arc<ModuleStore>,
+    shared: Arc<Shared>,
+    handle: Arc<Handle>,
+    current: Option<Arc<Blueprint>>,
+    inbox: Inbox,
+    files: tokio_watch::Sender<WatchSet>,
+    slow_modules: tokio_watch::Sender<Vec<SlowModule>>,
+    /// Old generations, each until the last worker has freed it.
+    retiring: JoinSet<Retired>,
+    /// Tasks that end with the reloader.
+    helpers: JoinSet<()>,
+}
+
+/// A generation that no worker has any more.
+struct Retired {
+    number: u64,
+    took: Duration,
+    /// Freed here, not on a worker.
+    _blueprint: Arc<Blueprint>,
+}
+
+impl Reloader {
+    /// A reloader for the policy at `source`, and the handle by which it is asked and watched. To be
+    /// called on control's runtime.
+    pub fn new(
+        source: PathBuf,
+        workers: Workers,
+        store: ModuleStore,
+        shared: Arc<Shared>,
+    ) -> (Self, Arc<Handle>) {
+        let (asking, asked) = mpsc::channel(request::WAITING_MAX);
+        let (changes, changed) = mpsc::channel(1);
+        let (faster, recompiled) = mpsc::channel(1);
+        let (files, watched) = tokio_watch::channel(WatchSet::default());
+        let (slow_modules, slow) = tokio_watch::channel(Vec::new());
+        let store = Arc::new(store);
+        let mut helpers = JoinSet::new();
+        helpers.spawn(watch::watch(watched, changes));
+        helpers.spawn(optimise::optimise(Arc::clone(&store), slow, faster));
+        let handle = Arc::new(Handle::new(source.clone(), workers.count(), Arc::clone(&shared), asking));
+        let reloader = Self {
+            source,
+            workers: Arc::new(workers),
+            store,
+            shared,
+            handle: Arc::clone(&handle),
+            current: None,
+            inbox: Inbox::new(asked, changed, recompiled),
+            files,
+            slow_modules,
+            retiring: JoinSet::new(),
+            helpers,
+        };
+        (reloader, handle)
+    }
+
+    /// Puts the first policy in force, whose reading took `parse`.
+    ///
+    /// # Errors
+    /// Why it cannot be; there is no generation then, and no request is served.
+    pub async fn start(&mut self, first: Loaded, parse: Duration) -> Result<(), Refusal> {
+        match self.apply(first, Trigger::Start, parse).await {
+            ReloadOutcome::Refused(refusal) => Err(refusal),
+            ReloadOutcome::Applied { .. } | ReloadOutcome::Unchanged { .. } => Ok(()),
+        }
+    }
+
+    /// Answers requests to reload until `stop`, and gives the workers back. A swap that runs then is
+    /// abandoned, which no request notices.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Arc<Workers> {
+        tokio::select! {
+            () = self.serve() => {}
+            () = stop => {}
+        }
+        self.handle.drain();
+        self.helpers.shutdown().await;
+        self.retiring.shutdown().await;
+        self.workers
+    }
+
+    async fn serve(&mut self) {
+        let mut upkeep = every(UPKEEP_EVERY);
+        loop {
+            tokio::select! {
+                Some(batch) = self.inbox.next() => self.answer(batch).await,
+                Some(retired) = self.retiring.join_next() => {
+                    if let Ok(retired) = retired {
+                        self.retired(&retired);
+                    }
+                }
+                _ = upkeep.tick() => {
+                    if let Some(current) = &self.current {
+                        upkeep::run(current, self.retiring.is_empty(), &self.shared);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, batch: Batch) {
+        if let Some(trigger) = batch.reread {
+            let outcome = self.reload(trigger).await;
+            for waiting in batch.waiting {
+                // A client that went away needs no answer.
+                let _ = waiting.send(outcome.clone());
+            }
+        }
+        if batch.recompiled {
+            self.take_faster_code().await;
+        }
+    }
+
+    fn retired(&mut self, retired: &Retired) {
+        self.shared.metrics.control().phase(SwapPhase::Retire, retired.took);
+        self.handle.retired(retired.number, retired.took, self.retiring.len());
+        tracing::debug!(generation = retired.number, took_ms = milliseconds(retired.took), "generation retired");
+    }
+
+    /// Waits for the end of a generation that was replaced just now.
+    fn retire(&mut self, old: Arc<Blueprint>) {
+        let workers = Arc::clone(&self.workers);
+        let since = Instant::now();
+        self.retiring.spawn(async move {
+            workers.wait_retired(old.number).await;
+            Retired { number: old.number, took: since.elapsed(), _blueprint: old }
+        });
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// With three decimals.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+/// Counts the phases that were reached.
+fn count_phases(phases: &Phases, shared: &Shared) {
+    let reached = [
+        (SwapPhase::Parse, phases.parse),
+        (SwapPhase::Compile, phases.compile),
+        (SwapPhase::Prepare, phases.prepare),
+        (SwapPhase::Commit, phases.commit),
+    ];
+    for (phase, took) in reached {
+        if let Some(took) = took {
+            shared.metrics.control().phase(phase, took);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What the admin API sees of the gateway, and how it asks for a reload.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::request::Asked;
+use crate::admin::{
+    Control, EndpointStatus, FilterState, FilterStatus, GenerationStatus, Readiness, Refusal, RefusalKind,
+    RejectedStatus, ReloadOutcome, Status, Trigger, UpstreamStatus,
+};
+use crate::generation::blueprint::Blueprint;
+use crate::policy::filter::{Filter, FilterKind};
+use crate::policy::upstream::{Endpoint, Upstream};
+use crate::telemetry::Timestamp;
+use crate::worker::Shared;
+
+/// The reloader as others see it: written by the reloader, read by the admin API.
+pub struct Handle {
+    source: PathBuf,
+    started: Timestamp,
+    workers: usize,
+    shared: Arc<Shared>,
+    asking: mpsc::Sender<Asked>,
+    board: Mutex<Board>,
+}
+
+/// What is known now.
+#[derive(Default)]
+struct Board {
+    is_draining: bool,
+    current: Option<Current>,
+    retiring: usize,
+    last_error: Option<RejectedStatus>,
+}
+
+struct Current {
+    status: GenerationStatus,
+    blueprint: Arc<Blueprint>,
+    /// How many routes run each filter.
+    routes: HashMap<Arc<str>, usize>,
+}
+
+impl Handle {
+    pub(super) fn new(
+        source: PathBuf,
+        workers: usize,
+        shared: Arc<Shared>,
+        asking: mpsc::Sender<Asked>,
+    ) -> Self {
+        let board = Mutex::default();
+        Self { source, started: Timestamp::now(), workers, shared, asking, board }
+    }
+
+    /// Asks for the policy to be read again; how that ends is logged and shown by the status.
+    pub fn reload_on_signal(&self) {
+        // A full queue means that an attempt is about to begin that answers this too.
+        let _ = self.asking.try_send(Asked::Signal);
+    }
+
+    /// The number of the generation in force.
+    pub fn generation(&self) -> Option<u64> {
+        self.board().current.as_ref().map(|current| current.status.number)
+    }
+
+    /// How long requests may take to finish at shutdown, as the policy in force says.
+    pub fn drain_timeout(&self) -> Duration {
+        let board = self.board();
+        board.current.as_ref().map_or(Duration::ZERO, |current| current.blueprint.policy.limits.drain_timeout)
+    }
+
+    /// The file that the policy is read from.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// No more requests should be sent here.
+    pub fn drain(&self) {
+        self.board().is_draining = true;
+    }
+
+    pub(super) fn committed(&self, blueprint: Arc<Blueprint>, status: GenerationStatus, retiring: usize) {
+        let mut routes = HashMap::new();
+        for route in &blueprint.policy.routes {
+            for filter in &route.filters {
+                *routes.entry(Arc::clone(&filter.name)).or_default() += 1;
+            }
+        }
+        let old = {
+            let mut board = self.board();
+            board.last_error = None;
+            board.current.replace(Current { status, blueprint, routes })
+        };
+        // Freed after the lock.
+        drop(old);
+        self.set_retiring(retiring);
+    }
+
+    /// `number` was replaced, and its end came `took` later: the cost of the swap after it.
+    pub(super) fn retired(&self, number: u64, took: Duration, retiring: usize) {
+        if let Some(current) = &mut self.board().current
+            && current.status.number == number + 1
+        {
+            current.status.phases.retire = Some(took);
+        }
+        self.set_retiring(retiring);
+    }
+
+    /// What was refused lies no more at the source.
+    pub(super) fn unchanged(&self) {
+        self.board().last_error = None;
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal, trigger: Trigger) {
+        self.board().last_error = Some(RejectedStatus { at: Timestamp::now(), trigger, refusal });
+    }
+
+    fn set_retiring(&self, retiring: usize) {
+        self.board().retiring = retiring;
+        let gauge = &self.shared.metrics.control().generations_retiring;
+        gauge.set(i64::try_from(retiring).unwrap_or(i64::MAX));
+    }
+
+    fn filter_status(&self, filter: &Filter, routes: usize) -> FilterStatus {
+        let metrics = self.shared.metrics.filter(&filter.name);
+        FilterStatus {
+            name: Arc::clone(&filter.name),
+            kind: match filter.kind {
+                FilterKind::Wasm(_) => "wasm",
+                FilterKind::RateLimit(_) => "rate_limit",
+                FilterKind::Headers(_) => "headers",
+            },
+            state: if metrics.circuits_open() > 0 { FilterState::CircuitOpen } else { FilterState::Ok },
+            routes,
+            failures: metrics.failures(),
+        }
+    }
+
+    /// A panic elsewhere leaves the board whole: each change of it is one assignment.
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Control for Handle {
+    async fn reload(&self) -> ReloadOutcome {
+        let (waiting, outcome) = oneshot::channel();
+        if self.asking.send(Asked::Admin(waiting)).await.is_ok()
+            && let Ok(outcome) = outcome.await
+        {
+            return outcome;
+        }
+        ReloadOutcome::Refused(Refusal {
+            kind: RefusalKind::Internal,
+            generation: self.generation(),
+            message: "the gateway is shutting down".to_owned(),
+            diagnostics: None,
+        })
+    }
+
+    fn status(&self) -> Status {
+        let board = self.board();
+        let current = board.current.as_ref();
+        let policy = current.map(|current| &current.blueprint.policy);
+        let routes = |filter: &Filter| current.and_then(|c| c.routes.get(&filter.name)).copied().unwrap_or(0);
+        let filters = policy.into_iter().flat_map(|policy| &policy.filters);
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started,
+            workers: self.workers,
+            generation: current.map(|current| current.status.clone()),
+            generations_retiring: board.retiring,
+            last_error: board.last_error.clone(),
+            filters: filters.map(|filter| self.filter_status(filter, routes(filter))).collect(),
+            upstreams: policy
+                .into_iter()
+                .flat_map(|policy| &policy.upstreams)
+                .map(|upstream| upstream_status(upstream))
+                .collect(),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let board = self.board();
+        match &board.current {
+            _ if board.is_draining => Readiness::Draining,
+            Some(_) => Readiness::Ready,
+            None => Readiness::Starting,
+        }
+    }
+}
+
+fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
+    UpstreamStatus {
+        name: Arc::clone(&upstream.name),
+        endpoints: upstream.endpoints.iter().map(endpoint_status).collect(),
+    }
+}
+
+fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
+    let Endpoint { host, port } = endpoint;
+    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    EndpointStatus { address: address.into(), skipped: false }
+}
