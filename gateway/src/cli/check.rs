@@ -89,12 +89,12 @@ mod tests {
 
     #[test]
     fn json_names_place_and_reason() {
-        let text = GOOD.replace("prefix", "prefx");
+        let text = format!("{GOOD}routs: 1\n");
         let diagnostics = policy::parse(&text, Path::new("p.yaml"), Path::new("")).unwrap_err();
         let report: serde_json::Value = serde_json::from_str(&json(&diagnostics, false)).unwrap();
         assert_eq!((&report["valid"], &report["omitted"]), (&false.into(), &0.into()));
         let finding = &report["findings"][0];
-        assert_eq!((&finding["line"], &finding["file"]), (&3.into(), &"p.yaml".into()));
-        assert!(finding["message"].as_str().unwrap().contains("prefx"), "{finding}");
+        assert_eq!((&finding["line"], &finding["file"]), (&4.into(), &"p.yaml".into()));
+        assert!(finding["message"].as_str().unwrap().contains("`routs`"), "{finding}");
     }
 }

@@ -202,9 +202,14 @@ fn log_applied(generation: u64, trigger: Trigger, phases: &Phases) {
 }
 
 fn log_refused(refusal: &Refusal, trigger: Trigger) {
-    let generation = refusal.generation;
-    let diagnostics = refusal.diagnostics.as_ref().map(|diagnostics| diagnostics.to_string());
-    tracing::error!(generation, ?trigger, kind = ?refusal.kind, reason = refusal.message, diagnostics, "policy refused");
+    tracing::error!(
+        generation = refusal.generation,
+        ?trigger,
+        kind = ?refusal.kind,
+        reason = refusal.message,
+        diagnostics = refusal.diagnostics.as_deref().map(tracing::field::display),
+        "policy refused"
+    );
 }
 
 fn log_warnings(warnings: &Diagnostics) {

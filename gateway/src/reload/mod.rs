@@ -170,7 +170,11 @@ impl Reloader {
     fn retired(&mut self, retired: &Retired) {
         self.shared.metrics.control().phase(SwapPhase::Retire, retired.took);
         self.handle.retired(retired.number, retired.took, self.retiring.len());
-        tracing::debug!(generation = retired.number, took_ms = milliseconds(retired.took), "generation retired");
+        tracing::debug!(
+            generation = retired.number,
+            took_ms = milliseconds(retired.took),
+            "generation retired"
+        );
     }
 
     /// Waits for the end of a generation that was replaced just now.

@@ -80,6 +80,7 @@ impl Screen {
     pub(super) fn sum_up(&self) {
         let text = match self.failures {
             0 => self.styled(Style::Good, &format!("All {} steps did what they should.", self.steps)),
+            1 => self.styled(Style::Bad, "One expectation did not hold."),
             failures => self.styled(Style::Bad, &format!("{failures} expectations did not hold.")),
         };
         println!("\n{text}");

@@ -13,14 +13,40 @@ use super::stage::{Stage, StageError};
 const HEADER: &str = "x-served-by";
 const OLD_VALUE: &str = "tollgate";
 const NEW_VALUE: &str = "tollgate-edited";
-const KEY: &str = "paths: [{ prefix: /admin }]";
-const BROKEN_KEY: &str = "paths: [{ prefx: /admin }]";
 /// Requests to `/limited` after which a limit that never says no is none.
 const BURST_MAX: usize = 20;
 /// How many the policy lets through at once.
 const BURST: usize = 3;
 /// How long the load runs before and after a change.
 const LOAD_AROUND: Duration = Duration::from_millis(900);
+
+/// An edit that must be refused.
+struct BrokenEdit {
+    old: &'static str,
+    new: &'static str,
+    /// By what to know its error.
+    sign: &'static str,
+    /// What the diagnosis must say, and how that is put.
+    hint: &'static str,
+    promise: &'static str,
+}
+
+const BROKEN_EDITS: [BrokenEdit; 2] = [
+    BrokenEdit {
+        old: "path: { prefix: /limited }",
+        new: "path: { prefx: /limited }",
+        sign: "routes[0].match.path",
+        hint: "did you mean `prefix`?",
+        promise: "line, column and what was meant",
+    },
+    BrokenEdit {
+        old: "paths: [{ prefix: /admin }]",
+        new: "paths: [{ prefixed: /admin }]",
+        sign: "prefixed",
+        hint: "filter `guard`",
+        promise: "a filter that refuses its configuration is named, in its own words",
+    },
+];
 
 pub(super) async fn run(stage: &mut Stage, screen: &mut Screen) -> Result<(), StageError> {
     passes(stage, screen).await?;
@@ -29,7 +55,7 @@ pub(super) async fn run(stage: &mut Stage, screen: &mut Screen) -> Result<(), St
     is_redacted(stage, screen).await?;
     burst(stage, screen).await?;
     edit_under_load(stage, screen).await?;
-    broken_edit(stage, screen).await
+    broken_edits(stage, screen).await
 }
 
 async fn passes(stage: &Stage, screen: &mut Screen) -> Result<(), StageError> {
@@ -136,39 +162,31 @@ fn tell_swap(screen: &mut Screen, status: &Value, tally: &Tally, written: Instan
     ));
     if let (Some(first_new), Some(last_old)) = (tally.first_new, tally.last_old) {
         let after = readable(first_new.saturating_duration_since(written));
-        let both = readable(last_old.saturating_duration_since(first_new));
         screen.say(&format!(
-            "  Seen from outside: the first answer by the new policy {after} after the file was written,"
+            "  Seen from outside: the new policy answered {after} after the file was written,"
         ));
-        screen.say(&format!("  and no request went to the old one later than {both} after that"));
+        let late = last_old.saturating_duration_since(first_new);
+        screen.say(&match late.is_zero() {
+            true => "  and every request sent after that answer went to the new one".to_owned(),
+            false => {
+                format!("  and the last request that the old one took was sent {} later", readable(late))
+            }
+        });
     }
     screen
         .expect(tally.first_new.is_some() && tally.last_old.is_some(), "both policies answered, each whole");
     screen.expect(tally.failed == 0, "no request failed");
 }
 
-async fn broken_edit(stage: &mut Stage, screen: &mut Screen) -> Result<(), StageError> {
-    screen.step("A broken edit is refused while traffic goes on");
-    screen.say(&format!("  | -  {KEY}"));
-    screen.say(&format!("  | +  {BROKEN_KEY}"));
+async fn broken_edits(stage: &mut Stage, screen: &mut Screen) -> Result<(), StageError> {
+    screen.step("Broken edits are refused while traffic goes on");
     let edited = digest(&stage.wait_status("no policy in force", |status| digest(status).is_some()).await?);
     stage.change(|copy| copy.restore())?;
     let is_restored = |status: &Value| digest(status) != edited;
     let before = digest(&stage.wait_status("the edit was not taken back", is_restored).await?);
     let load = Load::start(&traffic(stage, NEW_VALUE, OLD_VALUE));
-    let found = stage.change(|copy| copy.edit(KEY, BROKEN_KEY))?;
-    screen.expect(found, "the policy has the line to break");
-    if found {
-        let is_refused = |status: &Value| !status["last_error"].is_null();
-        let status = stage.wait_status("the broken edit was not noticed", is_refused).await?;
-        let reply = stage.ask_admin(&Method::POST, "/policy/reload").await?;
-        screen.exchange(&Method::POST, "/policy/reload  (admin; the file event said the same)", &reply, &[]);
-        screen.expect(reply.status == StatusCode::UNPROCESSABLE_ENTITY, "422 with line, column and a hint");
-        screen.expect(reply.text().contains("did you mean"), "the diagnosis knows what was meant");
-        let denied = stage.request(&Method::GET, "/admin").await?;
-        screen.expect(denied.status == StatusCode::FORBIDDEN, "the policy in force still denies /admin");
-        screen
-            .expect(digest(&status) == before, "/status shows the policy in force as it was, and the error");
+    for broken in &BROKEN_EDITS {
+        break_policy(stage, screen, broken, before.as_deref()).await?;
     }
     tokio::time::sleep(LOAD_AROUND).await;
     let tally = load.stop().await;
@@ -177,6 +195,35 @@ async fn broken_edit(stage: &mut Stage, screen: &mut Screen) -> Result<(), Stage
     stage.change(|copy| copy.restore())?;
     stage.wait_status("the mended policy was not taken", |status| status["last_error"].is_null()).await?;
     screen.say("  Mended, the policy is in order again.");
+    Ok(())
+}
+
+/// Writes a broken policy, waits until the gateway noticed by itself, and asks what is wrong.
+async fn break_policy(
+    stage: &mut Stage,
+    screen: &mut Screen,
+    broken: &BrokenEdit,
+    before: Option<&str>,
+) -> Result<(), StageError> {
+    screen.say(&format!("  | -  {}\n  | +  {}", broken.old, broken.new));
+    if !stage.change(|copy| copy.edit(broken.old, broken.new))? {
+        screen.expect(false, "the policy has the line to break");
+        return Ok(());
+    }
+    let is_noticed = |status: &Value| {
+        status["last_error"]["message"].as_str().is_some_and(|message| message.contains(broken.sign))
+    };
+    let status = stage.wait_status("the broken edit was not noticed", is_noticed).await?;
+    screen.expect(
+        digest(&status).as_deref() == before,
+        "/status shows the error beside the policy that goes on",
+    );
+    let reply = stage.ask_admin(&Method::POST, "/policy/reload").await?;
+    screen.exchange(&Method::POST, "/policy/reload (admin; the log has it too)", &reply, &[]);
+    screen.expect(reply.status == StatusCode::UNPROCESSABLE_ENTITY, "422 with the diagnosis");
+    screen.expect(reply.text().contains(broken.hint), broken.promise);
+    let denied = stage.request(&Method::GET, "/admin").await?;
+    screen.expect(denied.status == StatusCode::FORBIDDEN, "the policy in force still denies /admin");
     Ok(())
 }
 
