@@ -1,0 +1,263 @@
+//! Policies that change while the gateway runs: what asks for a reload, what is refused and how it is
+//! told. What a reload leaves alone is in reload_carried.rs.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::{Client, Gateway, Message, Options, guest, wait_for};
+
+const PROBE: &str = include_str!("fixtures/modules/probe.wat");
+const UNCHANGED: &str = r#"tollgate_policy_swaps_total{outcome="unchanged"}"#;
+
+/// One route that answers `text`.
+fn answering(text: &str) -> String {
+    format!("routes: [{{ respond: {{ status: 200, body: {text} }} }}]\n")
+}
+
+/// The probe with this configuration before an answer of the gateway.
+fn probing(module: &Path, config: &str) -> String {
+    format!(
+        "filters: {{ probe: {{ wasm: {{ module: {}, config: {config}, start_budget: 50ms }} }} }}\n\
+         routes: [{{ filters: [probe], respond: {{ status: 200 }} }}]\n",
+        module.display()
+    )
+}
+
+/// With one worker, so that there is one VM of each kind.
+fn start(policy: &str) -> Gateway {
+    Gateway::start_with(policy, &Options { workers: 1, ..Options::default() })
+}
+
+fn json(message: &Message) -> Value {
+    serde_json::from_slice(&message.body).unwrap_or_else(|error| panic!("{error}: {}", message.text()))
+}
+
+/// Reloads, which must work, and gives the generation that is in force then.
+fn reload(gateway: &Gateway) -> u64 {
+    let outcome = gateway.reload();
+    assert_eq!(outcome.status(), 200, "{}", outcome.text());
+    json(&outcome)["generation"].as_u64().unwrap()
+}
+
+fn until_answers(gateway: &Gateway, text: &str) {
+    wait_for(text, || (gateway.get("/").text() == text).then_some(()));
+}
+
+#[test]
+fn a_file_written_in_place_takes_effect() {
+    let gateway = start(&answering("one"));
+    let text = fs::read_to_string(gateway.policy_path()).unwrap();
+    fs::write(gateway.policy_path(), text.replace("one", "two")).unwrap();
+    until_answers(&gateway, "two");
+    assert_eq!(gateway.status()["generation"]["trigger"], "file");
+}
+
+#[test]
+fn a_file_renamed_into_its_place_takes_effect() {
+    let gateway = start(&answering("one"));
+    // The second time the file that was there at first is gone.
+    for text in ["two", "three"] {
+        gateway.write_policy(&answering(text));
+        until_answers(&gateway, text);
+    }
+}
+
+/// As Kubernetes does with a ConfigMap: the file is a link into a linked folder, and it is the link of
+/// the folder that changes.
+#[test]
+fn a_folder_swapped_by_its_link_takes_effect() {
+    let gateway = start(&answering("one"));
+    let first = fs::read_to_string(gateway.policy_path()).unwrap();
+    let at = |name: &str| gateway.folder().join(name);
+    let publish = |version: &str, text: &str| {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("policy.yaml"), first.replace("one", text)).unwrap();
+        link(Path::new(version), &at("..data"));
+    };
+    publish("..1", "one");
+    link(Path::new("..data/policy.yaml"), &gateway.policy_path());
+    assert_eq!(reload(&gateway), 1);
+    for (version, before, text) in [("..2", "..1", "two"), ("..3", "..2", "three")] {
+        publish(version, text);
+        fs::remove_dir_all(at(before)).unwrap();
+        until_answers(&gateway, text);
+    }
+    assert_eq!(gateway.status()["generation"]["trigger"], "file");
+}
+
+/// Makes a link in one step, over whatever is there.
+fn link(target: &Path, at: &Path) {
+    let draft = at.with_file_name("draft");
+    symlink(target, &draft).unwrap();
+    fs::rename(draft, at).unwrap();
+}
+
+#[test]
+fn sighup_reads_the_policy_again() {
+    let gateway = start(&answering("one"));
+    let before = gateway.metric(UNCHANGED).unwrap();
+    gateway.signal(Signal::HUP);
+    wait_for("SIGHUP to be answered", || (gateway.metric(UNCHANGED).unwrap() > before).then_some(()));
+    gateway.write_policy(&answering("two"));
+    gateway.signal(Signal::HUP);
+    until_answers(&gateway, "two");
+}
+
+#[test]
+fn the_admin_api_reloads_and_tells_how_it_went() {
+    let gateway = start(&answering("one"));
+    let outcome = gateway.reload();
+    assert_eq!((outcome.status(), &json(&outcome)["outcome"]), (200, &Value::from("unchanged")));
+    gateway.write_policy(&answering("two"));
+    // The watch may be quicker; either way the new policy is in force when the answer comes.
+    assert_eq!(reload(&gateway), 2);
+    assert_eq!(gateway.get("/").text(), "two");
+}
+
+#[test]
+fn equal_bytes_change_nothing() {
+    let gateway = start(&answering("one"));
+    for _ in 0..3 {
+        gateway.write_policy(&answering("one"));
+        assert_eq!(json(&gateway.reload())["outcome"], "unchanged");
+    }
+    assert_eq!(gateway.status()["generation"]["number"], 1);
+    assert_eq!(gateway.metric(r#"tollgate_policy_swaps_total{outcome="applied"}"#), Some(1.0));
+}
+
+#[test]
+fn a_broken_policy_is_refused_and_the_old_one_goes_on() {
+    let gateway = start(&answering("one"));
+    gateway.write_policy(&answering("two").replace("respond", "respnd"));
+    let refusal = gateway.reload();
+    assert_eq!(refusal.status(), 422);
+    let refusal = json(&refusal);
+    assert_eq!((&refusal["kind"], &refusal["generation"]), (&"invalid".into(), &1.into()), "{refusal}");
+    let findings = refusal["diagnostics"]["list"].as_array().unwrap();
+    let unknown = findings.iter().find(|finding| finding["path"] == "routes[0].respnd").unwrap();
+    assert_eq!((&unknown["line"], &unknown["column"]), (&4.into(), &12.into()), "{refusal}");
+    assert_eq!(unknown["help"], "did you mean `respond`?");
+
+    assert_eq!(gateway.get("/").text(), "one");
+    let status = gateway.status();
+    assert_eq!(status["generation"]["number"], 1);
+    assert_eq!(status["last_error"]["kind"], "invalid");
+    assert!(gateway.metric(r#"tollgate_policy_swaps_total{outcome="refused"}"#) >= Some(1.0));
+
+    gateway.write_policy(&answering("three"));
+    assert_eq!(reload(&gateway), 2);
+    assert_eq!(gateway.get("/").text(), "three");
+    assert!(gateway.status()["last_error"].is_null());
+}
+
+/// What a person at a terminal sees: file, line, column and a near miss, without asking for JSON.
+#[test]
+fn a_refusal_reads_well_as_text() {
+    let gateway = start(&answering("one"));
+    gateway.write_policy(&answering("two").replace("respond", "respnd"));
+    let admin = gateway.admin();
+    let request = format!("POST /policy/reload HTTP/1.1\r\nhost: {admin}\r\ncontent-length: 0\r\n\r\n");
+    let refusal = Client::connect(admin).ask(request);
+    assert_eq!(refusal.status(), 422);
+    for part in ["policy.yaml:4:12", "`respnd`", "did you mean `respond`", "Generation 1 goes on."] {
+        assert!(refusal.text().contains(part), "no {part:?} in\n{}", refusal.text());
+    }
+}
+
+#[test]
+fn a_module_that_changes_is_a_change() {
+    let (one, two) = (guest::wat(PROBE), guest::wat(&PROBE.replace("\"x-filter\"", "\"x-second\"")));
+    let gateway = start("routes: [{ respond: { status: 200 } }]");
+    let module = gateway.folder().join("probe.wasm");
+    fs::copy(one, &module).unwrap();
+    gateway.write_policy(&probing(&module, "v1"));
+    assert_eq!(reload(&gateway), 2);
+    assert_eq!(gateway.get("/").header("x-filter"), Some("v1"));
+
+    let draft = gateway.folder().join("probe.draft");
+    fs::copy(two, &draft).unwrap();
+    fs::rename(draft, &module).unwrap();
+    wait_for("the new module", || gateway.get("/").header("x-second").map(drop));
+    let generation = &gateway.status()["generation"];
+    assert_eq!((&generation["number"], &generation["trigger"]), (&3.into(), &"file".into()));
+}
+
+#[test]
+fn a_module_that_is_none_is_refused() {
+    let gateway = start("routes: [{ respond: { status: 200 } }]");
+    let module = gateway.folder().join("probe.wasm");
+    fs::copy(guest::wat(PROBE), &module).unwrap();
+    gateway.write_policy(&probing(&module, "v1"));
+    assert_eq!(reload(&gateway), 2);
+
+    fs::write(&module, b"\0asm\x01\0\0\0 and nothing that fits").unwrap();
+    let refusal = gateway.reload();
+    assert_eq!(refusal.status(), 422, "{}", refusal.text());
+    assert!(json(&refusal)["message"].as_str().unwrap().contains("probe.wasm"), "{}", refusal.text());
+    assert_eq!(gateway.get("/").header("x-filter"), Some("v1"));
+
+    fs::copy(guest::wat(PROBE), &module).unwrap();
+    assert_eq!(json(&gateway.reload())["outcome"], "unchanged");
+    assert!(gateway.status()["last_error"].is_null());
+}
+
+#[test]
+fn a_filters_configuration_that_changes_is_a_change() {
+    let probe = guest::wat(PROBE);
+    let gateway = start(&probing(&probe, "v1"));
+    assert_eq!(gateway.get("/").header("x-filter"), Some("v1"));
+    gateway.write_policy(&probing(&probe, "v2"));
+    assert_eq!(reload(&gateway), 2);
+    let answer = gateway.get("/");
+    assert_eq!(answer.header("x-filter"), Some("v2"));
+    // The same VM with one plugin more.
+    assert_eq!((answer.header("x-requests"), answer.header("x-configured")), (Some("2"), Some("2")));
+}
+
+#[test]
+fn a_filter_that_does_not_start_is_refused() {
+    let probe = guest::wat(PROBE);
+    let gateway = start(&probing(&probe, "v1"));
+    for config in ["refuse", "trap", "loop"] {
+        gateway.write_policy(&probing(&probe, config));
+        let refusal = gateway.reload();
+        assert_eq!(refusal.status(), 422, "{config}: {}", refusal.text());
+        let message = json(&refusal)["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("filter `probe`"), "{config}: {message}");
+        assert_eq!(gateway.status()["last_error"]["message"], message.as_str());
+        let answer = gateway.get("/");
+        assert_eq!((answer.status(), answer.header("x-filter")), (200, Some("v1")), "{config}");
+        assert_eq!(gateway.status()["generation"]["number"], 1, "{config}");
+    }
+    // The VM that serves has seen none of it.
+    assert_eq!(gateway.get("/").header("x-configured"), Some("1"));
+}
+
+#[test]
+fn sockets_cannot_change() {
+    let gateway = start(&answering("one"));
+    let text = fs::read_to_string(gateway.policy_path()).unwrap();
+    let admin = "admin: { address: '127.0.0.1:0' }\n";
+    let changes = [
+        ("[{ address: '127.0.0.1:0' }]", "[{ address: '127.0.0.2:0' }]", "listener 127.0.0.2:0 added"),
+        ("[{ address: '127.0.0.1:0' }]", "[{ address: '127.0.0.2:0' }]", "listener 127.0.0.1:0 removed"),
+        (admin, "admin: { address: '127.0.0.3:0' }\n", "admin address 127.0.0.3:0 instead of 127.0.0.1:0"),
+        (admin, "", "admin address none instead of 127.0.0.1:0"),
+    ];
+    for (from, to, told) in changes {
+        assert!(text.contains(from), "{text}");
+        fs::write(gateway.policy_path(), text.replacen(from, to, 1)).unwrap();
+        let refusal = gateway.reload();
+        assert_eq!(refusal.status(), 409, "{}", refusal.text());
+        let refusal = json(&refusal);
+        assert_eq!(refusal["kind"], "immutable");
+        assert!(refusal["message"].as_str().unwrap().contains(told), "{refusal}");
+        assert_eq!(gateway.get("/").text(), "one");
+    }
+}
