@@ -139,6 +139,15 @@ impl Handle {
         }
     }
 
+    fn upstream_status(&self, upstream: &Upstream) -> UpstreamStatus {
+        let metrics = self.shared.metrics.upstream(&upstream.name);
+        let endpoints = upstream.endpoints.iter().enumerate().map(|(index, endpoint)| EndpointStatus {
+            address: endpoint_address(endpoint),
+            skipped: metrics.is_skipped(index),
+        });
+        UpstreamStatus { name: Arc::clone(&upstream.name), endpoints: endpoints.collect() }
+    }
+
     /// A panic elsewhere leaves the board whole: each change of it is one assignment.
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
@@ -178,7 +187,7 @@ impl Control for Handle {
             upstreams: policy
                 .into_iter()
                 .flat_map(|policy| &policy.upstreams)
-                .map(|upstream| upstream_status(upstream))
+                .map(|upstream| self.upstream_status(upstream))
                 .collect(),
         }
     }
@@ -193,15 +202,8 @@ impl Control for Handle {
     }
 }
 
-fn upstream_status(upstream: &Upstream) -> UpstreamStatus {
-    UpstreamStatus {
-        name: Arc::clone(&upstream.name),
-        endpoints: upstream.endpoints.iter().map(endpoint_status).collect(),
-    }
-}
-
-fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
+fn endpoint_address(endpoint: &Endpoint) -> Arc<str> {
     let Endpoint { host, port } = endpoint;
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    EndpointStatus { address: address.into(), skipped: false }
+    address.into()
 }

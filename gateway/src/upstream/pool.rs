@@ -58,6 +58,13 @@ impl<B: RequestStream> UpstreamPool<B> {
         self.endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
     }
 
+    /// The endpoints that are skipped now, by their index in the policy.
+    pub fn paused(&self) -> impl Iterator<Item = usize> {
+        let now = Instant::now();
+        let all = self.endpoints.iter().enumerate();
+        all.filter(move |(_, endpoint)| endpoint.is_paused(now)).map(|(index, _)| index)
+    }
+
     /// What happened here so far.
     #[must_use]
     pub fn stats(&self) -> UpstreamStats {

@@ -27,6 +27,7 @@ pub(super) async fn run(worker: Rc<Worker>) {
             let stats = pool.stats();
             let before = published.insert(Arc::clone(name), stats).unwrap_or_default();
             publish(metrics, &before, &stats);
+            metrics.skipped.set(pool.paused());
         }
         published.retain(|name, _| generation.upstreams.get(name).is_some());
     }

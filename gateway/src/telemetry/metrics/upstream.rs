@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cells::{Counter, Gauge, Histogram, HistogramSum, REQUEST_BOUNDS};
 use super::encode::Page;
@@ -25,8 +26,34 @@ pub struct UpstreamMetrics {
     pub active: Gauge,
     /// Connections waiting in the pool.
     pub idle: Gauge,
+    /// Endpoints that are skipped since they refused a connection.
+    pub skipped: EndpointSet,
     /// From the request sent to the answer's headers.
     pub response: Histogram<17>,
+}
+
+/// Some of an upstream's endpoints, by their index in the policy; the first 64 can be in it.
+#[derive(Debug, Default)]
+pub struct EndpointSet(AtomicU64);
+
+impl EndpointSet {
+    /// Makes it these endpoints and no others.
+    pub fn set(&self, endpoints: impl Iterator<Item = usize>) {
+        let bits = endpoints.filter(|endpoint| *endpoint < 64).fold(0, |bits, endpoint| bits | 1 << endpoint);
+        self.0.store(bits, Ordering::Relaxed);
+    }
+
+    /// Whether an endpoint is in it.
+    pub fn contains(&self, endpoint: usize) -> bool {
+        endpoint < 64 && self.0.load(Ordering::Relaxed) >> endpoint & 1 == 1
+    }
+}
+
+impl Sharded<UpstreamMetrics> {
+    /// Whether any worker skips an endpoint.
+    pub fn is_skipped(&self, endpoint: usize) -> bool {
+        self.parts().any(|part| part.skipped.contains(endpoint))
+    }
 }
 
 impl Default for UpstreamMetrics {
@@ -39,6 +66,7 @@ impl Default for UpstreamMetrics {
             reused: Counter::default(),
             active: Gauge::default(),
             idle: Gauge::default(),
+            skipped: EndpointSet::default(),
             response: Histogram::new(&REQUEST_BOUNDS),
         }
     }
@@ -77,4 +105,19 @@ pub(super) fn encode(page: &mut Page<'_>, upstreams: &[Named]) -> fmt::Result {
             family.add(&[("upstream", upstream)], &sum)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_told_apart() {
+        let set = EndpointSet::default();
+        set.set([0, 3, 63, 64].into_iter());
+        let contained: Vec<usize> = (0..130).filter(|endpoint| set.contains(*endpoint)).collect();
+        assert_eq!(contained, [0, 3, 63]);
+        set.set(std::iter::once(1));
+        assert!(set.contains(1) && !set.contains(0));
+    }
 }
