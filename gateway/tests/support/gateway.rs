@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::client::{Client, get};
 use super::message::Message;
+use super::origin::Origin;
 use super::{guest, wait_for};
 
 /// What every policy of a test begins with: any port, and the admin API.
@@ -21,6 +22,14 @@ version: 1
 listeners: [{ address: '127.0.0.1:0' }]
 admin: { address: '127.0.0.1:0' }
 ";
+
+/// One route that forwards everything to the upstream `u`.
+pub const FORWARD_ALL: &str = "routes: [{ name: all, forward: { upstream: u } }]\n";
+
+/// The section `upstreams` with one upstream, `u`.
+pub fn upstream(origin: &Origin) -> String {
+    format!("upstreams: {{ u: {{ endpoints: ['{}'] }} }}\n", origin.address())
+}
 
 /// How a gateway is started.
 pub struct Options {
@@ -58,6 +67,11 @@ impl Gateway {
     /// Runs the policy `rest`, to which [`PREAMBLE`] is added, and waits until it serves.
     pub fn start(rest: &str) -> Self {
         Self::start_with(rest, &Options::default())
+    }
+
+    /// Forwards everything to one origin.
+    pub fn before(origin: &Origin) -> Self {
+        Self::start(&format!("{}{FORWARD_ALL}", upstream(origin)))
     }
 
     /// Starts with other options.

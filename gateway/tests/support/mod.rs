@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, get, post};
 pub use gate::Gate;
-pub use gateway::{Gateway, Options, Stopped};
+pub use gateway::{FORWARD_ALL, Gateway, Options, Stopped, upstream};
 pub use message::{Message, Wire};
 pub use origin::{Exchange, Next, Origin, deaf_address, refusing_address, response};
 

@@ -33,6 +33,8 @@ pub struct Exchange<'a> {
     pub request: Message,
     /// The number of its connection, from 0.
     pub connection: usize,
+    /// Its own number on this connection, from 0.
+    pub number: usize,
     pub wire: &'a mut Wire,
     index: usize,
     seen: &'a Seen,
@@ -136,12 +138,13 @@ fn serve(
     let mut wire = Wire::new(stream);
     // An idle connection waits for as long as the gateway keeps it.
     wire.stream().set_read_timeout(None)?;
-    while let Some(request) = wire.head()? {
+    let mut numbers = 0..;
+    while let (Some(request), Some(number)) = (wire.head()?, numbers.next()) {
         let index = seen.update(|state| {
             state.requests.push(request.clone());
             state.requests.len() - 1
         });
-        let mut exchange = Exchange { request, connection, wire: &mut wire, index, seen };
+        let mut exchange = Exchange { request, connection, number, wire: &mut wire, index, seen };
         if handler(&mut exchange)? == Next::Close {
             break;
         }

@@ -1,0 +1,101 @@
+//! Limits on what a client may send and wait for, each with its status.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::{FORWARD_ALL, Gateway, Origin, get, post, upstream};
+
+fn limited(limits: &str, origin: &Origin) -> Gateway {
+    Gateway::start(&format!("limits: {{ {limits} }}\n{}{FORWARD_ALL}", upstream(origin)))
+}
+
+fn chunks(sizes: &[usize]) -> Vec<u8> {
+    let mut request = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for size in sizes {
+        request.extend(format!("{size:x}\r\n{}\r\n", "x".repeat(*size)).bytes());
+    }
+    request.extend(b"0\r\n\r\n");
+    request
+}
+
+#[test]
+fn bodies_beyond_the_limit_are_refused_with_413() {
+    let origin = Origin::echo();
+    let gateway = limited("body_bytes: 1000", &origin);
+    assert_eq!(gateway.ask(post("/", &[], &[b'x'; 1000])).body.len(), 1000);
+    assert_eq!(gateway.ask(chunks(&[500, 500])).body.len(), 1000);
+    // By what it says of itself: the upstream hears nothing of it.
+    let seen = origin.requests().len();
+    assert_eq!(gateway.ask(post("/", &[], &[b'x'; 1001])).status(), 413);
+    assert_eq!(origin.requests().len(), seen);
+    // By what comes: the upstream must not take the part for the whole.
+    assert_eq!(gateway.ask(chunks(&[600, 401])).status(), 413);
+    origin.wait_until_unconnected();
+    let log = gateway.stop().access_log;
+    let words: Vec<_> = log.iter().map(|line| line["error"].as_str()).collect();
+    assert_eq!(words, [None, None, Some("body_too_large"), Some("body_too_large")]);
+}
+
+#[test]
+fn a_client_that_waits_to_continue_is_refused_before_it_sends() {
+    let origin = Origin::echo();
+    let gateway = limited("body_bytes: 1000", &origin);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1001\r\nexpect: 100-continue\r\n\r\n");
+    assert_eq!(client.head().status(), 413);
+}
+
+#[test]
+fn heads_beyond_the_limit_are_refused_with_431() {
+    let origin = Origin::echo();
+    let gateway = limited("header_bytes: 8KiB, header_count: 10", &origin);
+    let padding = |bytes: usize| "x".repeat(bytes);
+    assert_eq!(gateway.ask(get("/", &[("x", &padding(7000))])).status(), 200);
+    let answer = gateway.ask(get("/", &[("x", &padding(9000))]));
+    assert_eq!(answer.status(), 431);
+    let fields = |count: usize| vec![("x", "y"); count];
+    assert_eq!(gateway.ask(get("/", &fields(9))).status(), 200);
+    assert_eq!(gateway.ask(get("/", &fields(10))).status(), 431);
+    assert_eq!(origin.requests().len(), 2);
+}
+
+#[test]
+fn targets_beyond_the_limit_are_refused() {
+    let origin = Origin::echo();
+    let gateway = limited("header_bytes: 8KiB", &origin);
+    let answer = gateway.get(&format!("/{}", "x".repeat(9000)));
+    assert!(matches!(answer.status(), 414 | 431), "{}", answer.start);
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[test]
+fn a_head_that_does_not_end_is_answered_with_408() {
+    let origin = Origin::echo();
+    let gateway = limited("header_read_timeout: 100ms", &origin);
+    for begun in [false, true] {
+        let mut client = gateway.client();
+        if begun {
+            assert_eq!(client.ask(get("/", &[])).status(), 200);
+        }
+        client.send("GET / HTTP/1.1\r\nhost:");
+        let answer = client.response();
+        assert_eq!((answer.status(), answer.header("connection")), (408, Some("close")));
+        client.assert_closed();
+    }
+}
+
+/// The limit on the head is none on the body, which has the total time.
+#[test]
+fn a_slow_body_is_no_slow_head() {
+    let origin = Origin::echo();
+    let gateway = limited("header_read_timeout: 100ms", &origin);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 8\r\n\r\nhalf");
+    origin.wait_for_requests(1);
+    // A head that does not end has met its limit meanwhile.
+    let mut other = gateway.client();
+    other.send("GET");
+    assert_eq!(other.response().status(), 408);
+    client.send("half");
+    assert_eq!(client.response().text(), "halfhalf");
+}
