@@ -23,6 +23,16 @@ pub struct FilterInstance {
     pub metrics: Handle<FilterMetrics>,
 }
 
+impl FilterInstance {
+    /// The guest and where it is counted, if it is one.
+    pub fn guest(&self) -> Option<(&Rc<Plugin>, &Handle<FilterMetrics>)> {
+        match &self.kind {
+            Kind::Wasm(plugin) => Some((plugin, &self.metrics)),
+            Kind::RateLimit(_) | Kind::Headers(_) => None,
+        }
+    }
+}
+
 /// The closed set of filters.
 pub enum Kind {
     /// A token bucket, shared by all workers.
@@ -47,13 +57,5 @@ impl Chain {
     pub fn new(filters: Vec<Rc<FilterInstance>>) -> Self {
         let has_guests = filters.iter().any(|filter| matches!(filter.kind, Kind::Wasm(_)));
         Self { filters, has_guests }
-    }
-
-    /// The first guest that is resting after failures, for status.
-    pub fn guests(&self) -> impl Iterator<Item = (&FilterInstance, &Rc<Plugin>)> {
-        self.filters.iter().filter_map(|filter| match &filter.kind {
-            Kind::Wasm(plugin) => Some((&**filter, plugin)),
-            Kind::RateLimit(_) | Kind::Headers(_) => None,
-        })
     }
 }

@@ -14,7 +14,7 @@ use super::exchange::{Exchange, Side};
 use super::native::{headers, rate_limit};
 use super::reply::Reply;
 use super::signals::Waiter;
-use super::wasm::{Context, Plugin, Seat};
+use super::wasm::{BeginError, Context, Plugin, Seat};
 use crate::limit::Decision;
 use crate::policy::filter::OnFailure;
 use crate::telemetry::Phase;
@@ -204,7 +204,10 @@ impl Run {
     ) -> (Part, Result<Verdict, String>) {
         let context = match plugin.begin(Seat::new(Rc::clone(&self.exchange), position)) {
             Ok(context) => context,
-            Err(error) => return (Part::Absent, Err(error.to_string())),
+            Err(error) => {
+                filter.metrics.failure(kind_of_refusal(&error));
+                return (Part::Absent, Err(error.to_string()));
+            }
         };
         let result = match context.handles().request_headers {
             true => {
@@ -272,11 +275,7 @@ impl Run {
         let action = match result {
             Ok(action) => action,
             Err(failure) => {
-                filter.metrics.failure(match failure {
-                    Failure::Budget { .. } => FilterFailure::Budget,
-                    Failure::Trap { .. } => FilterFailure::Trap,
-                    Failure::Broken | Failure::UnknownContext | Failure::Reentered => FilterFailure::Host,
-                });
+                filter.metrics.failure(kind_of(&failure));
                 return Err(failure.to_string());
             }
         };
@@ -287,6 +286,9 @@ impl Run {
         if let Some((by, reply)) = signals.take_reply() {
             self.note(by, phase, &reply.reason);
             return Ok(Verdict::Replied(Box::new(reply)));
+        }
+        if signals.closed_by() == Some(position) {
+            self.note(position, phase, "closed the stream");
         }
         Ok(match action {
             Action::Continue => Verdict::Continue,
@@ -365,6 +367,7 @@ impl Run {
             Verdict::Replied(reply) => Ok(Some(reply)),
             Verdict::Pause(_) => {
                 self.check_closed()?;
+                self.hold(position);
                 poll_fn(|cx| {
                     if signals.take_resumed(position, side) || signals.is_urgent() || self.is_orphan(position) {
                         return Poll::Ready(());
@@ -378,15 +381,26 @@ impl Run {
                     self.note(by, phase_of(side), &reply.reason);
                     return Ok(Some(Box::new(reply)));
                 }
-                if self.is_orphan(position)
-                    && let Some(filter) = self.chain.filters.get(position)
-                {
-                    let reason = "its VM failed while the exchange waited for it".to_owned();
-                    self.fail(position, filter, phase_of(side), reason)?;
-                }
+                self.release_orphan(position, phase_of(side))?;
                 Ok(None)
             }
         }
+    }
+
+    /// The filter at `position` holds the exchange back: it is to be woken if the VM fails.
+    pub(super) fn hold(&self, position: usize) {
+        if let Some(Part::Guest(context)) = self.parts.borrow().get(position) {
+            context.hold(&self.exchange);
+        }
+    }
+
+    /// Whether what the filter at `position` held back goes on because its VM is gone.
+    pub(super) fn release_orphan(&self, position: usize, phase: Phase) -> Result<bool, FilterError> {
+        let Some(filter) = self.chain.filters.get(position).filter(|_| self.is_orphan(position)) else {
+            return Ok(false);
+        };
+        let reason = "its VM failed while the exchange waited for it".to_owned();
+        self.fail(position, filter, phase, reason).map(|()| true)
     }
 
     fn is_orphan(&self, position: usize) -> bool {
@@ -427,6 +441,22 @@ impl Run {
     pub fn finish(&self) {
         let parts = std::mem::take(&mut *self.parts.borrow_mut());
         drop(parts);
+    }
+}
+
+fn kind_of(failure: &Failure) -> FilterFailure {
+    match failure {
+        Failure::Budget { .. } => FilterFailure::Budget,
+        Failure::Trap { .. } => FilterFailure::Trap,
+        Failure::Broken | Failure::UnknownContext | Failure::Reentered => FilterFailure::Host,
+    }
+}
+
+fn kind_of_refusal(error: &BeginError) -> FilterFailure {
+    match error {
+        BeginError::CircuitOpen => FilterFailure::CircuitOpen,
+        BeginError::Start(_) => FilterFailure::Host,
+        BeginError::Failed(failure) => kind_of(failure),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::filter::{Chain, FilterInstance, Kind};
 use crate::policy::filter::{Filter, FilterKind, OnFailure, WasmFilter};
 use crate::policy::route::{Action, DirectResponse, Redirect, Route};
 use crate::proxy::RequestBody;
-use crate::telemetry::metrics::{Handle, RouteMetrics, UpstreamMetrics};
+use crate::telemetry::metrics::{FilterMetrics, Handle, RouteMetrics, UpstreamMetrics};
 use crate::upstream::{UpstreamPool, Upstreams};
 
 /// The worker that builds.
@@ -42,6 +42,8 @@ pub struct Generation {
     pub unrouted: Handle<RouteMetrics>,
     /// Each upstream's metrics, for the sweep.
     pub upstream_metrics: Vec<(Arc<str>, Handle<UpstreamMetrics>)>,
+    /// Its guests, for the sweep.
+    guests: Vec<(Rc<Plugin>, Handle<FilterMetrics>)>,
     slots: Vec<Rc<VmSlot>>,
     _serving: Serving,
 }
@@ -120,16 +122,27 @@ impl Generation {
                 route: Arc::clone(route),
             });
         }
+        let guests = filters.values().filter_map(|filter| filter.guest());
+        let guests = guests.map(|(plugin, metrics)| (Rc::clone(plugin), metrics.clone())).collect();
         Ok(Self {
             routes,
             upstreams,
             no_chain: Rc::default(),
             unrouted: blueprint.unrouted.worker(site.worker),
             upstream_metrics,
+            guests,
             slots,
             _serving: site.retirements.serve(blueprint.number),
             blueprint,
         })
+    }
+
+    /// Publishes how its guests are. For the sweep.
+    pub fn publish_guests(&self) {
+        for (plugin, metrics) in &self.guests {
+            metrics.circuit_open.set(i64::from(plugin.slot().is_circuit_open()));
+            metrics.restarts.add(plugin.take_restarts());
+        }
     }
 }
 

@@ -14,6 +14,6 @@ mod seat;
 mod slot;
 
 pub use environment::{Environment, Guests};
-pub use plugin::{Context, Plugin};
+pub use plugin::{BeginError, Context, Plugin};
 pub use seat::Seat;
 pub use slot::{VmKey, VmSlot};

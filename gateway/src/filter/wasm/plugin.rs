@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use tollgate_proxy_wasm::{Action, ContextId, Failure, Handles, PluginId, PluginSpec, StartError, Vm};
 
+use super::backoff::Cost;
 use super::environment::Environment;
 use super::seat::Seat;
 use super::slot::VmSlot;
-use crate::filter::exchange::Side;
+use crate::filter::exchange::{Exchange, Side};
 use crate::policy::filter::WasmFilter;
 use crate::telemetry::Phase;
 
@@ -20,6 +21,8 @@ pub struct Plugin {
     definition: WasmFilter,
     /// The build of the VM that it was started in, and its id there.
     home: Cell<Option<(u64, PluginId)>>,
+    /// Starts in a VM that replaced a failed one.
+    restarts: Cell<u64>,
 }
 
 /// A filter's part in one exchange.
@@ -28,6 +31,7 @@ pub struct Context {
     vm: Rc<Vm<Environment>>,
     id: ContextId,
     is_well: Cell<bool>,
+    is_held: Cell<bool>,
 }
 
 /// Why a filter cannot take part in an exchange.
@@ -57,6 +61,7 @@ impl Plugin {
             name: Arc::clone(name),
             definition: definition.clone(),
             home: Cell::new(None),
+            restarts: Cell::new(0),
         });
         if let Some((vm, build)) = slot.vm()? {
             plugin.start_in(&vm, build)?;
@@ -77,6 +82,16 @@ impl Plugin {
         Ok(id)
     }
 
+    fn restart_in(&self, vm: &Vm<Environment>, build: u64) -> Result<PluginId, StartError> {
+        self.restarts.set(self.restarts.get() + u64::from(self.home.get().is_some()));
+        self.start_in(vm, build)
+    }
+
+    /// How often it was started again since this was last asked.
+    pub fn take_restarts(&self) -> u64 {
+        self.restarts.take()
+    }
+
     /// Its definition.
     pub fn definition(&self) -> &WasmFilter {
         &self.definition
@@ -92,10 +107,11 @@ impl Plugin {
         let (vm, build) = self.slot.vm()?.ok_or(BeginError::CircuitOpen)?;
         let id = match self.home.get() {
             Some((home, id)) if home == build => id,
-            _ => self.start_in(&vm, build).inspect_err(|_| self.slot.failed())?,
+            _ => self.restart_in(&vm, build).inspect_err(|_| self.slot.failed(Cost::Time))?,
         };
-        let id = vm.create_stream(id, Rc::new(seat)).inspect_err(|_| self.slot.failed())?;
-        Ok(Context { plugin: Rc::clone(self), vm, id, is_well: Cell::new(true) })
+        let created = vm.create_stream(id, Rc::new(seat));
+        let id = created.inspect_err(|failure| self.slot.failed(Cost::of(failure)))?;
+        Ok(Context { plugin: Rc::clone(self), vm, id, is_well: Cell::new(true), is_held: Cell::new(false) })
     }
 }
 
@@ -131,7 +147,7 @@ impl Context {
         if let Err(failure) = &result {
             self.is_well.set(false);
             if !matches!(failure, Failure::Broken) {
-                self.plugin.slot.failed();
+                self.plugin.slot.failed(Cost::of(failure));
             }
         }
         result
@@ -143,6 +159,13 @@ impl Context {
         match side {
             Side::Request => handles.request_body || handles.request_trailers,
             Side::Response => handles.response_body || handles.response_trailers,
+        }
+    }
+
+    /// The guest holds the exchange back: it is to be woken if the VM fails.
+    pub fn hold(&self, exchange: &Rc<Exchange>) {
+        if !self.is_held.replace(true) {
+            self.plugin.slot.hold(exchange);
         }
     }
 
@@ -159,7 +182,7 @@ impl Drop for Context {
             Ok(()) | Err(Failure::Broken | Failure::UnknownContext) => {}
             Err(failure) => {
                 tracing::warn!(filter = &*self.plugin.name, %failure, "a filter failed at the end of an exchange");
-                self.plugin.slot.failed();
+                self.plugin.slot.failed(Cost::of(&failure));
             }
         }
     }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tollgate_proxy_wasm::{HostFunctions, PluginId, StartError, Vm, VmSpec};
 use tollgate_wasmedge::{Module, OptLevel};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Cost};
 use super::environment::{Environment, Guests};
 use super::plugin::Plugin;
+use crate::filter::exchange::Exchange;
 use crate::policy::filter::WasmFilter;
 
 /// What makes two filters share a VM.
@@ -63,6 +64,9 @@ pub struct VmSlot {
     build: Cell<u64>,
     plugins: RefCell<Vec<Weak<Plugin>>>,
     backoff: RefCell<Backoff>,
+    /// Exchanges that the VM has held back, to be woken when it fails; dead ones are left out now and
+    /// then, so their number is bounded by that of exchanges.
+    held: RefCell<Vec<Weak<Exchange>>>,
 }
 
 impl VmSlot {
@@ -82,6 +86,7 @@ impl VmSlot {
             build: Cell::new(0),
             plugins: RefCell::default(),
             backoff: RefCell::default(),
+            held: RefCell::default(),
         })
     }
 
@@ -114,7 +119,7 @@ impl VmSlot {
         }
         let environment = Rc::new(Environment::new(Arc::clone(&self.guests), Rc::downgrade(self)));
         let vm = Vm::new(&self.module, &self.functions, self.key.spec(), environment)
-            .inspect_err(|_| self.failed())?;
+            .inspect_err(|_| self.failed(Cost::Time))?;
         let vm = Rc::new(vm);
         self.current.replace(Some(Rc::clone(&vm)));
         self.build.set(self.build.get() + 1);
@@ -122,13 +127,25 @@ impl VmSlot {
     }
 
     /// A callback failed the VM.
-    pub(super) fn failed(&self) {
-        self.backoff.borrow_mut().failed(Instant::now());
+    pub(super) fn failed(&self, cost: Cost) {
+        self.backoff.borrow_mut().failed(cost, Instant::now());
+        for exchange in self.held.take().iter().filter_map(Weak::upgrade) {
+            exchange.signals.wake();
+        }
+    }
+
+    /// Has the exchange look again when the VM fails.
+    pub(super) fn hold(&self, exchange: &Rc<Exchange>) {
+        let mut held = self.held.borrow_mut();
+        if held.len() == held.capacity() {
+            held.retain(|exchange| exchange.strong_count() > 0);
+        }
+        held.push(Rc::downgrade(exchange));
     }
 
     /// An exchange went well.
     pub(super) fn went_well(&self) {
-        if self.backoff.borrow().is_open() || self.build.get() > 1 {
+        if !self.backoff.borrow().is_clear() {
             self.backoff.borrow_mut().went_well();
         }
     }
@@ -153,7 +170,7 @@ impl VmSlot {
         let Some(vm) = self.live() else { return };
         if let Err(failure) = vm.on_tick(plugin) {
             tracing::warn!(%failure, "a filter failed in its timer");
-            self.failed();
+            self.failed(Cost::of(&failure));
         }
     }
 }
