@@ -165,7 +165,7 @@ def upstream() -> Peer:
 def every_peer() -> list[Peer]:
     """All peers, in the order of the report."""
     nginx = ["nginx", "-c", "@CONFIG@"]
-    tollgate = [str(ROOT / "target/release/tollgate"), "run", "@CONFIG@", "--workers", "1"]
+    tollgate = [str(ROOT / "target/release/tollgate"), "run", "@CONFIG@", "--workers", "1", "--access-log", "off"]
     hyper = [str(BENCH / "target/release/hyper-proxy"), "@LISTEN@", "@UPSTREAM@"]
     haproxy = ["haproxy", "-f", "@CONFIG@"]
     envoy = [ENVOY, "-c", "@CONFIG@", "--concurrency", "1", "--disable-hot-restart", "-l", "critical"]

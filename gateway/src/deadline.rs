@@ -12,14 +12,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A deadline that can be set again and again.
 #[derive(Debug, Default)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// Sets it.
-    pub fn set(&mut self, at: Instant) {
+    pub(crate) fn set(&mut self, at: Instant) {
         self.at = Some(at);
         if let Some(timer) = self.timer.as_mut().filter(|timer| timer.deadline() > at) {
             timer.as_mut().reset(at);
@@ -27,17 +27,17 @@ impl Deadline {
     }
 
     /// Whether one is set.
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.at.is_some()
     }
 
     /// Clears it; the timer may go off once more, for nothing.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.at = None;
     }
 
     /// Ready when it has passed; pending for ever if none is set.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         while timer.as_mut().poll(cx).is_ready() {

@@ -80,7 +80,7 @@ fn note_endpoint(
     if !flight.run().has_guests() && !flight.worker.access_log().is_on() {
         return;
     }
-    let address: Arc<str> = endpoint.to_string().into();
+    let address = Arc::clone(endpoint.text());
     flight.exchange.set_upstream_address(Arc::clone(&address));
     flight.upstream.replace(Some(UpstreamRecord {
         name: Arc::clone(&pool.definition().name),

@@ -14,6 +14,8 @@ pub struct EndpointName {
     pub host: Arc<str>,
     /// TCP port.
     pub port: u16,
+    /// Both, as in logs; made once, as every request names its endpoint.
+    text: Arc<str>,
 }
 
 /// Why there is no response.
@@ -158,17 +160,32 @@ impl SendError {
     }
 }
 
+impl EndpointName {
+    /// The endpoint at `port` of `host`.
+    #[must_use]
+    pub fn new(host: Arc<str>, port: u16) -> Self {
+        let text = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        Self { host, port, text: text.into() }
+    }
+
+    /// `host:port`, an IPv6 address in brackets.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+}
+
 impl From<&Endpoint> for EndpointName {
     fn from(endpoint: &Endpoint) -> Self {
-        Self { host: Arc::clone(&endpoint.host), port: endpoint.port }
+        Self::new(Arc::clone(&endpoint.host), endpoint.port)
     }
 }
 
 impl fmt::Display for EndpointName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
+        f.write_str(&self.text)
     }
 }

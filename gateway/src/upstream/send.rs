@@ -212,7 +212,7 @@ fn answer<B: RequestStream>(
 /// What is said if not even one endpoint was tried.
 fn no_endpoint(upstream: &Arc<str>) -> SendError {
     let source = io::Error::new(io::ErrorKind::NotFound, "the upstream has no endpoint");
-    SendError::Connect { endpoint: EndpointName { host: Arc::clone(upstream), port: 0 }, source }
+    SendError::Connect { endpoint: EndpointName::new(Arc::clone(upstream), 0), source }
 }
 
 fn broken(endpoint: &EndpointName, source: hyper::Error) -> SendError {

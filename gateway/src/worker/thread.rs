@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::Receiver;
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::AbortHandle;
 
 use super::Shared;
 use super::command::Command;
@@ -18,17 +19,15 @@ use crate::generation::{Generation, Site};
 
 /// Runs a worker until it has drained or the control side is gone.
 pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, commands: Receiver<Command>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "a worker has no runtime");
             return;
         }
     };
-    let local = LocalSet::new();
-    local.block_on(&runtime, live(shared, site, listeners, commands));
-    // What is left, connections beyond the drain limit, is dropped with the set.
-    drop(local);
+    runtime.block_on(live(shared, site, listeners, commands));
+    // What is left, connections beyond the drain limit, is dropped with the runtime.
 }
 
 async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, mut commands: Receiver<Command>) {
