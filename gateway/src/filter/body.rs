@@ -136,7 +136,10 @@ impl BodyPipe {
         }
         for index in 0..self.stages.len() {
             let stage = &mut self.stages[index];
-            if stage.is_paused && run.exchange().signals.take_resumed(stage.position, self.side) {
+            let goes_on = stage.is_paused
+                && (run.exchange().signals.take_resumed(stage.position, self.side)
+                    || run.release_orphan(stage.position, self.side.body_phase())?);
+            if goes_on {
                 stage.is_paused = false;
                 let bytes = std::mem::take(&mut stage.held);
                 let (has_ended, has_trailers) = (stage.has_ended, stage.has_trailers);
@@ -179,7 +182,7 @@ impl BodyPipe {
                 self.forward(run, index + 1, bytes, has_ended, has_trailers)
             }
             Verdict::Replied(reply) => Err(PipeError::Replied(reply)),
-            Verdict::Pause(kind) => self.hold(index, kind, bytes, exchange.buffer_bytes_max),
+            Verdict::Pause(kind) => self.hold(run, index, kind, bytes),
         }
     }
 
@@ -201,14 +204,22 @@ impl BodyPipe {
         self.pass(run, index, Piece::Trailers)
     }
 
-    fn hold(&mut self, index: usize, kind: PauseKind, bytes: Bytes, max: usize) -> Result<(), PipeError> {
+    fn hold(
+        &mut self,
+        run: &Run,
+        index: usize,
+        kind: PauseKind,
+        bytes: Bytes,
+    ) -> Result<(), PipeError> {
         let Some(stage) = self.stages.get_mut(index) else { return Ok(()) };
+        run.hold(stage.position);
         stage.is_paused = true;
         stage.kind = kind;
         stage.held = match kind {
             PauseKind::NoBuffer => Bytes::new(),
             PauseKind::Buffer | PauseKind::Watermark => bytes,
         };
+        let max = run.exchange().buffer_bytes_max;
         // Reading stops when a watermark is reached, so only one piece can be above it.
         match matches!(kind, PauseKind::Buffer) && stage.held.len() > max {
             true => Err(PipeError::TooLarge { max }),

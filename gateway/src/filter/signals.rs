@@ -87,7 +87,8 @@ impl Signals {
         }
     }
 
-    fn wake(&self) {
+    /// Has everybody who waits look again.
+    pub(super) fn wake(&self) {
         for waker in &self.wakers {
             if let Some(waker) = &*waker.borrow() {
                 waker.wake_by_ref();

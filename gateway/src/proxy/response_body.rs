@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::answer::Content;
 use super::flight::Flight;
-use crate::filter::{BodyPipe, PipeError, Waiter};
+use crate::filter::{BodyPipe, FilterError, PipeError, Waiter};
 use crate::upstream::BoxError;
 
 /// A response body. Dropped early, by a client that goes away, it ends the upstream's work too.
@@ -123,6 +123,7 @@ impl Body for ResponseBody {
                 this.flight.note_error(match cut {
                     Cut::Upstream(_) => "upstream_body",
                     Cut::Pipe(PipeError::TooLarge { .. }) => "response_too_large",
+                    Cut::Pipe(PipeError::Filter(FilterError::Closed { .. })) => "filter_closed",
                     Cut::Pipe(_) => "filter_failed",
                     Cut::TotalTimeout => "total_timeout",
                 });

@@ -229,8 +229,10 @@ impl Stream for Seat {
     }
 
     fn local_response(&self, response: LocalResponse<'_>) {
-        if !self.exchange.response_sent.get() {
-            self.exchange.signals.reply(self.position, Reply::from_guest(&response));
+        match self.exchange.response_sent.get() {
+            false => self.exchange.signals.reply(self.position, Reply::from_guest(&response)),
+            // The head is out: all that can be done is to keep the rest from following it.
+            true => self.exchange.signals.close(self.position),
         }
     }
 
