@@ -124,13 +124,16 @@ pub(super) fn field<'a>(map: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
     map.get(name).map(HeaderValue::as_bytes)
 }
 
-/// The pseudo-headers of a request, in the order that SDKs expect them.
-pub(super) fn request_pseudo<'a>(head: &'a RequestHead) -> [(&'static str, &'a [u8]); 4] {
-    let authority = head.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
-    [
-        (":authority", authority),
-        (":path", head.target.as_str().as_bytes()),
-        (":method", head.method.as_str().as_bytes()),
-        (":scheme", b"http"),
-    ]
+/// A pseudo-header of a request, by name.
+pub(super) fn request_pseudo<'a>(head: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
+    Some(match name {
+        b":authority" => head.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes),
+        b":path" => head.target.as_str().as_bytes(),
+        b":method" => head.method.as_str().as_bytes(),
+        b":scheme" => b"http",
+        _ => return None,
+    })
 }
+
+/// The names of the pseudo-headers of a request, in the order that SDKs expect them.
+pub(super) const REQUEST_PSEUDO: [&[u8]; 4] = [b":authority", b":path", b":method", b":scheme"];

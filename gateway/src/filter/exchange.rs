@@ -82,7 +82,7 @@ pub struct Exchange {
     pub(super) response_sent: Cell<bool>,
     pub(super) trailers: [RefCell<Option<HeaderMap>>; 2],
     pub(super) bodies: [RefCell<Option<Body>>; 2],
-    pub(super) properties: RefCell<Vec<(Box<[u8]>, Box<[u8]>)>>,
+    pub(super) properties: RefCell<Vec<Property>>,
     pub(super) signals: Signals,
     /// Facts for properties that only the spine knows.
     pub(super) route: RefCell<Option<std::sync::Arc<str>>>,
@@ -166,6 +166,13 @@ impl Exchange {
     pub(super) fn trailers(&self, side: Side) -> &RefCell<Option<HeaderMap>> {
         &self.trailers[side.index()]
     }
+}
+
+/// A property that a guest has set.
+pub(super) struct Property {
+    /// Its path, segments separated by NUL.
+    pub(super) path: Box<[u8]>,
+    pub(super) value: Box<[u8]>,
 }
 
 /// The body bytes that a callback sees: what was held back and what has just come.

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, Version};
 use tollgate_proxy_wasm::PropertyError;
 
-use crate::filter::exchange::Exchange;
+use crate::filter::exchange::{Exchange, Property};
 
 const COUNT_MAX: usize = 64;
 const BYTES_MAX: usize = 64 << 10;
@@ -44,7 +44,7 @@ pub(super) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnce(&[u8]) ->
         }
     }
     let set = exchange.properties.borrow();
-    set.iter().find(|(name, _)| **name == *path).map(|(_, value)| f(value))
+    set.iter().find(|property| *property.path == *path).map(|property| f(&property.value))
 }
 
 /// Stores a property of a guest's own.
@@ -54,14 +54,15 @@ pub(super) fn write(exchange: &Exchange, path: &[u8], value: &[u8]) -> Result<()
         return Err(PropertyError::ReadOnly);
     }
     let mut set = exchange.properties.borrow_mut();
-    let others = set.iter().filter(|(name, _)| **name != *path);
-    let (count, bytes) =
-        others.fold((0, 0), |(count, bytes), (name, value)| (count + 1, bytes + name.len() + value.len()));
+    let others = set.iter().filter(|property| *property.path != *path);
+    let (count, bytes) = others.fold((0, 0), |(count, bytes), property| {
+        (count + 1, bytes + property.path.len() + property.value.len())
+    });
     if count >= COUNT_MAX || bytes + path.len() + value.len() > BYTES_MAX {
         return Err(PropertyError::TooLarge);
     }
-    set.retain(|(name, _)| **name != *path);
-    set.push((path.into(), value.into()));
+    set.retain(|property| *property.path != *path);
+    set.push(Property { path: path.into(), value: value.into() });
     Ok(())
 }
 

@@ -122,7 +122,9 @@ impl Stream for Seat {
         match map {
             MapType::RequestHeaders => {
                 let head = self.exchange.request.borrow();
-                edit::request_pseudo(&head).iter().for_each(|(name, value)| f(name.as_bytes(), value));
+                for name in edit::REQUEST_PSEUDO {
+                    f(name, edit::request_pseudo(&head, name).unwrap_or_default());
+                }
                 each(&head.headers, f);
                 true
             }
@@ -145,10 +147,7 @@ impl Stream for Seat {
             MapType::RequestHeaders => {
                 let head = self.exchange.request.borrow();
                 Some(match name {
-                    [b':', ..] => {
-                        let pseudo = edit::request_pseudo(&head);
-                        f(pseudo.iter().find(|(n, _)| n.as_bytes() == name).map(|(_, value)| *value))
-                    }
+                    [b':', ..] => f(edit::request_pseudo(&head, name)),
                     _ => f(edit::field(&head.headers, name)),
                 })
             }
