@@ -9,7 +9,7 @@ use tollgate_proxy_wasm::{Action, ContextId, Failure, Handles, PluginId, PluginS
 use super::backoff::Cost;
 use super::environment::Environment;
 use super::seat::Seat;
-use super::slot::VmSlot;
+use super::slot::{Live, VmSlot};
 use crate::filter::exchange::{Exchange, Side};
 use crate::policy::filter::WasmFilter;
 use crate::telemetry::Phase;
@@ -63,7 +63,7 @@ impl Plugin {
             home: Cell::new(None),
             restarts: Cell::new(0),
         });
-        if let Some((vm, build)) = slot.vm()? {
+        if let Some(Live { vm, build }) = slot.vm()? {
             plugin.start_in(&vm, build)?;
         }
         slot.register(&plugin);
@@ -104,7 +104,7 @@ impl Plugin {
 
     /// Begins the filter's part in an exchange.
     pub fn begin(self: &Rc<Self>, seat: Seat) -> Result<Context, BeginError> {
-        let (vm, build) = self.slot.vm()?.ok_or(BeginError::CircuitOpen)?;
+        let Live { vm, build } = self.slot.vm()?.ok_or(BeginError::CircuitOpen)?;
         let id = match self.home.get() {
             Some((home, id)) if home == build => id,
             _ => self.restart_in(&vm, build).inspect_err(|_| self.slot.failed(Cost::Time))?,

@@ -69,6 +69,13 @@ pub struct VmSlot {
     held: RefCell<Vec<Weak<Exchange>>>,
 }
 
+/// A VM that works.
+pub(super) struct Live {
+    pub(super) vm: Rc<Vm<Environment>>,
+    /// The number of its build.
+    pub(super) build: u64,
+}
+
 impl VmSlot {
     /// A slot whose VM is built with its first plugin.
     pub fn new(
@@ -106,13 +113,13 @@ impl VmSlot {
         plugins.push(Rc::downgrade(plugin));
     }
 
-    /// The VM and the number of its build, built now if there is none that works. `Ok(None)` while it
+    /// The VM, built now if there is none that works. `Ok(None)` while it
     /// rests after failures.
-    pub(super) fn vm(self: &Rc<Self>) -> Result<Option<(Rc<Vm<Environment>>, u64)>, StartError> {
+    pub(super) fn vm(self: &Rc<Self>) -> Result<Option<Live>, StartError> {
         if let Some(vm) = &*self.current.borrow()
             && vm.failed().is_none()
         {
-            return Ok(Some((Rc::clone(vm), self.build.get())));
+            return Ok(Some(Live { vm: Rc::clone(vm), build: self.build.get() }));
         }
         if self.backoff.borrow().is_resting(Instant::now()) {
             return Ok(None);
@@ -123,7 +130,7 @@ impl VmSlot {
         let vm = Rc::new(vm);
         self.current.replace(Some(Rc::clone(&vm)));
         self.build.set(self.build.get() + 1);
-        Ok(Some((vm, self.build.get())))
+        Ok(Some(Live { vm, build: self.build.get() }))
     }
 
     /// A callback failed the VM.
