@@ -3,10 +3,12 @@
 
 mod support;
 
-use support::{FORWARD_ALL, Gateway, Origin, get, post, upstream};
+use support::{FORWARD_ALL, Gate, Gateway, Next, Options, Origin, get, post, upstream};
 
+/// One worker: what its sweep has done to one connection it has done to all.
 fn limited(limits: &str, origin: &Origin) -> Gateway {
-    Gateway::start(&format!("limits: {{ {limits} }}\n{}{FORWARD_ALL}", upstream(origin)))
+    let policy = format!("limits: {{ {limits} }}\n{}{FORWARD_ALL}", upstream(origin));
+    Gateway::start_with(&policy, &Options { workers: 1, ..Options::default() })
 }
 
 fn chunks(sizes: &[usize]) -> Vec<u8> {
@@ -98,4 +100,34 @@ fn a_slow_body_is_no_slow_head() {
     assert_eq!(other.response().status(), 408);
     client.send("half");
     assert_eq!(client.response().text(), "halfhalf");
+}
+
+/// While a response runs, the rest of the upload and requests behind it are no slow heads.
+#[test]
+fn a_long_exchange_is_no_slow_head() {
+    let (answer, origin_read) = (Gate::new(), Gate::new());
+    let origin = Origin::start({
+        let (answer, origin_read) = (answer.clone(), origin_read.clone());
+        move |exchange| {
+            exchange.wire.until(b"first")?;
+            exchange.wire.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha")?;
+            exchange.wire.until(b"last")?;
+            origin_read.open();
+            answer.pass();
+            exchange.wire.send("lf")?;
+            Ok(Next::Keep)
+        }
+    });
+    let gateway = limited("header_read_timeout: 100ms", &origin);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nfirst");
+    assert_eq!(client.head().status(), 200);
+    // The rest of the body, and half of another head.
+    client.send("lastGET ");
+    origin_read.pass();
+    let mut other = gateway.client();
+    other.send("GET");
+    assert_eq!(other.response().status(), 408);
+    answer.open();
+    assert_eq!(client.wire.exact(4).unwrap(), b"half");
 }

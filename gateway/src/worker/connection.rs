@@ -60,6 +60,8 @@ pub struct ConnectionState {
     phase: Cell<Phase>,
     since: Cell<Instant>,
     notice: Cell<Option<Notice>>,
+    /// Whether a part of an answer may still wait to be written.
+    has_unsent: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Of the request that is served now.
     deadline: RefCell<Deadline>,
@@ -74,6 +76,7 @@ impl ConnectionState {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
             notice: Cell::new(None),
+            has_unsent: Cell::new(false),
             waker: RefCell::default(),
             deadline: RefCell::default(),
         })
@@ -96,6 +99,10 @@ impl ConnectionState {
     /// Ready when the request that is served now has taken too long.
     pub(crate) fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.deadline.borrow_mut().poll(cx)
+    }
+
+    pub(super) fn set_unsent(&self, has_unsent: bool) {
+        self.has_unsent.set(has_unsent);
     }
 
     pub(super) fn bytes_arrived(&self) {
@@ -187,6 +194,8 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker
     })
     .await;
     match ended {
+        // Behind half an answer it would be taken for a part of that.
+        Ended::HeadTimeout if state.has_unsent.get() => {}
         Ended::HeadTimeout => farewell(connection.into_parts().io.into_inner()).await,
         Ended::Served(Err(error)) => {
             if error.is_parse() || error.is_parse_too_large() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::guests::{BODIES, HEADERS, always, triggered, with};
-use crate::support::{Gate, Gateway, Next, Options, Origin, get, post, response};
+use crate::support::{Gate, Gateway, Next, Options, Origin, get, post, response, wait_for};
 use crate::{chain, wasm};
 
 /// One worker, so that all requests meet the same instance.
@@ -117,7 +117,7 @@ fn a_held_exchange_ends_with_its_instance() {
         held.send(post("/", &[], b"body"));
         let calls =
             format!(r#"tollgate_filter_calls_total{{filter="hold",phase="{phase}",outcome="pause"}}"#);
-        crate::support::wait_for("the pause", || gateway.metric(&calls).filter(|calls| *calls >= 1.0));
+        wait_for("the pause", || gateway.metric(&calls).filter(|calls| *calls >= 1.0));
         assert_eq!(gateway.ask(get("/", &[("x-trigger", "1")])).status(), 503);
         match held.try_response() {
             Ok(answer) => assert_eq!(answer.status(), 503, "{phase}"),
@@ -153,13 +153,9 @@ fn failures_are_shown() {
     let filter = |status: &Value| status["filters"][0].clone();
     let expected = json!({ "name": "trap", "kind": "wasm", "state": "ok", "routes": 1, "failures": 0 });
     assert_eq!(filter(&gateway.status()), expected);
-    for _ in 0..4 {
-        gateway.ask(get("/", &[("x-trigger", "1")]));
-    }
-    crate::support::wait_for("the open circuit in the status", || {
-        let shown = filter(&gateway.status());
-        (shown["state"] == "circuit_open" || gateway.ask(get("/", &[("x-trigger", "1")])).status() != 503)
-            .then_some(())
+    wait_for("the open circuit in the status", || {
+        assert_eq!(gateway.ask(get("/", &[("x-trigger", "1")])).status(), 503);
+        (filter(&gateway.status())["state"] == "circuit_open").then_some(())
     });
     assert!(filter(&gateway.status())["failures"].as_u64().unwrap() >= 4);
     let restarts = gateway.metric(r#"tollgate_filter_restarts_total{filter="trap"}"#);

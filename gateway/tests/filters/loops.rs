@@ -58,23 +58,23 @@ fn other_routes_go_on() {
     assert_eq!(origin.requests().len(), 200);
 }
 
-/// After failures in a row the guest is not called, and later it is tried again and trusted.
+/// A guest that costs more than it is worth is not called for a while, then tried again and trusted.
 #[test]
 fn a_guest_that_fails_again_and_again_rests_and_recovers() {
     let origin = Origin::echo();
-    let filter = wasm(&triggered("request_headers", "unreachable"), "");
+    let filter = wasm(&triggered("request_headers", LOOP), ", budget: 1ms");
     let gateway = Gateway::start_with(&chain(&origin, &[("sick", filter)]), &ONE_WORKER);
     let mut client = gateway.client();
-    for _ in 0..8 {
+    let series = r#"tollgate_filter_failures_total{filter="sick",kind="circuit_open"}"#;
+    // Rests grow with each failure, so one of these comes in the middle of one.
+    wait_for("a rest", || {
         assert_eq!(client.ask(get("/", &[("x-trigger", "1")])).status(), 503);
-    }
-    // A healthy request is refused while it rests, and then passes.
-    assert_eq!(client.ask(get("/", &[])).status(), 503);
+        gateway.metric(series).filter(|refused| *refused >= 1.0)
+    });
     wait_for("the end of the rest", || (client.ask(get("/", &[])).status() == 200).then_some(()));
     for _ in 0..20 {
         assert_eq!(client.ask(get("/", &[])).status(), 200);
     }
     let log = gateway.stop().access_log;
-    let resting = log.iter().filter(|line| line["ended_by"]["reason"] == "the filter rests after failures");
-    assert!(resting.count() >= 2);
+    assert!(log.iter().any(|line| line["ended_by"]["reason"] == "the filter rests after failures"));
 }

@@ -114,6 +114,22 @@ fn bodies_are_streamed() {
     assert_eq!(client.wire.exact(2).unwrap(), b"ed");
 }
 
+/// An upstream may answer before it has read the request; its answer counts.
+#[test]
+fn an_early_answer_arrives() {
+    let origin = Origin::start(|exchange| {
+        exchange.wire.send(response(413, &[], b"too much"))?;
+        exchange.wait_until_closed()
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\nbegin");
+    let answer = client.response();
+    assert_eq!((answer.status(), answer.text()), (413, "too much"));
+    drop(client);
+    origin.wait_until_unconnected();
+}
+
 #[test]
 fn large_bodies_arrive_whole() {
     let body = pattern(5 << 20);

@@ -211,8 +211,8 @@ fn a_busy_client_is_not_idle() {
             Ok(Next::Keep)
         }
     });
-    let gateway =
-        Gateway::start(&format!("limits: {{ idle_timeout: 50ms }}\n{}{FORWARD_ALL}", upstream(&origin)));
+    let policy = format!("limits: {{ idle_timeout: 50ms }}\n{}{FORWARD_ALL}", upstream(&origin));
+    let gateway = Gateway::start_with(&policy, &ONE_WORKER);
     let mut client = gateway.client();
     client.send(get("/", &[]));
     origin.wait_for_requests(1);

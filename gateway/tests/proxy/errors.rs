@@ -42,9 +42,13 @@ fn upstreams_that_answer_wrongly() {
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxy", "upstream_protocol"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "bad_response"),
     ];
-    for (bytes, word) in table {
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(200_000));
+    let excessive = [(&*many, "upstream_protocol"), (&*long, "upstream_protocol")];
+    for (bytes, word) in table.into_iter().chain(excessive) {
+        let answer = bytes.to_owned();
         let origin = Origin::start(move |exchange| {
-            exchange.wire.send(bytes)?;
+            exchange.wire.send(&answer)?;
             Ok(Next::Close)
         });
         let result = failed(before(&origin.address().to_string(), ""), get("/", &[]));
