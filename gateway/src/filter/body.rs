@@ -204,13 +204,7 @@ impl BodyPipe {
         self.pass(run, index, Piece::Trailers)
     }
 
-    fn hold(
-        &mut self,
-        run: &Run,
-        index: usize,
-        kind: PauseKind,
-        bytes: Bytes,
-    ) -> Result<(), PipeError> {
+    fn hold(&mut self, run: &Run, index: usize, kind: PauseKind, bytes: Bytes) -> Result<(), PipeError> {
         let Some(stage) = self.stages.get_mut(index) else { return Ok(()) };
         run.hold(stage.position);
         stage.is_paused = true;

@@ -39,7 +39,12 @@ pub(super) enum Write {
 }
 
 /// Writes an ordinary field.
-pub(super) fn write_field(map: &mut HeaderMap, how: Write, name: &[u8], value: &[u8]) -> Result<(), MapError> {
+pub(super) fn write_field(
+    map: &mut HeaderMap,
+    how: Write,
+    name: &[u8],
+    value: &[u8],
+) -> Result<(), MapError> {
     let name = HeaderName::from_bytes(name).map_err(|_| MapError::BadName)?;
     let value = HeaderValue::from_bytes(value).map_err(|_| MapError::BadValue)?;
     if is_ours(&name) {

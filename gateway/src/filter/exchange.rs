@@ -91,7 +91,13 @@ pub struct Exchange {
 
 impl Exchange {
     /// An exchange whose request has just arrived.
-    pub fn new(client: Client, request_id: HeaderValue, head: RequestHead, started: Instant, buffer_bytes_max: usize) -> Self {
+    pub fn new(
+        client: Client,
+        request_id: HeaderValue,
+        head: RequestHead,
+        started: Instant,
+        buffer_bytes_max: usize,
+    ) -> Self {
         Self {
             client,
             request_id,
@@ -193,7 +199,13 @@ impl Body {
     }
 
     /// Replaces `size` bytes at `start`, both clamped.
-    pub(super) fn splice(&mut self, start: usize, size: usize, data: &[u8], max: usize) -> Result<(), BufferError> {
+    pub(super) fn splice(
+        &mut self,
+        start: usize,
+        size: usize,
+        data: &[u8],
+        max: usize,
+    ) -> Result<(), BufferError> {
         let start = start.min(self.0.len());
         let end = start.saturating_add(size).min(self.0.len());
         let len = self.0.len() - (end - start) + data.len();

@@ -155,7 +155,8 @@ impl Run {
         end_of_stream: bool,
     ) -> Result<Verdict, FilterError> {
         let parts = self.parts.borrow();
-        let (Some(Part::Guest(context)), Some(filter)) = (parts.get(position), self.chain.filters.get(position))
+        let (Some(Part::Guest(context)), Some(filter)) =
+            (parts.get(position), self.chain.filters.get(position))
         else {
             return Ok(Verdict::Continue);
         };
@@ -321,7 +322,13 @@ impl Run {
         }
     }
 
-    fn count(&self, filter: &FilterInstance, phase: Phase, verdict: &Result<Verdict, String>, started: Instant) {
+    fn count(
+        &self,
+        filter: &FilterInstance,
+        phase: Phase,
+        verdict: &Result<Verdict, String>,
+        started: Instant,
+    ) {
         let outcome = match verdict {
             Ok(Verdict::Continue) => FilterOutcome::Continue,
             Ok(Verdict::Pause(_)) => FilterOutcome::Pause,
@@ -340,7 +347,8 @@ impl Run {
         phase: Phase,
         reason: String,
     ) -> Result<(), FilterError> {
-        let part = self.parts.borrow_mut().get_mut(position).map(|part| std::mem::replace(part, Part::Absent));
+        let part =
+            self.parts.borrow_mut().get_mut(position).map(|part| std::mem::replace(part, Part::Absent));
         drop(part);
         match filter.on_failure {
             OnFailure::Open => {
@@ -369,7 +377,8 @@ impl Run {
                 self.check_closed()?;
                 self.hold(position);
                 poll_fn(|cx| {
-                    if signals.take_resumed(position, side) || signals.is_urgent() || self.is_orphan(position) {
+                    if signals.take_resumed(position, side) || signals.is_urgent() || self.is_orphan(position)
+                    {
                         return Poll::Ready(());
                     }
                     signals.register(Waiter::Spine, cx);

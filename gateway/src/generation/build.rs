@@ -109,7 +109,11 @@ impl Generation {
             let instance = instance(&blueprint, index, filter, old, site, &mut slots)?;
             filters.insert(Arc::clone(&filter.name), Rc::new(instance));
         }
-        let upstream_metrics: Vec<_> = blueprint.policy.upstreams.iter().zip(&blueprint.upstreams)
+        let upstream_metrics: Vec<_> = blueprint
+            .policy
+            .upstreams
+            .iter()
+            .zip(&blueprint.upstreams)
             .map(|(upstream, metrics)| (Arc::clone(&upstream.name), metrics.worker(site.worker)))
             .collect();
         let by_name: HashMap<_, _> = upstream_metrics.iter().cloned().collect();
@@ -194,10 +198,7 @@ fn slot(
     Some(slot)
 }
 
-fn chain(
-    route: &Route,
-    filters: &HashMap<Arc<str>, Rc<FilterInstance>>,
-) -> Result<Rc<Chain>, BuildError> {
+fn chain(route: &Route, filters: &HashMap<Arc<str>, Rc<FilterInstance>>) -> Result<Rc<Chain>, BuildError> {
     let find = |filter: &Arc<Filter>| {
         let missing = || BuildError::Incomplete { what: "filter", name: Arc::clone(&filter.name) };
         filters.get(&filter.name).cloned().ok_or_else(missing)

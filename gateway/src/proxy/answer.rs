@@ -45,10 +45,7 @@ impl Content {
 
 /// The answer passes the filters that ran, in reverse. A filter that answers on its own replaces it,
 /// and the filters before that one see the replacement.
-pub(super) async fn send(
-    flight: &Rc<Flight>,
-    answer: Answer,
-) -> Result<Response<ResponseBody>, ProxyError> {
+pub(super) async fn send(flight: &Rc<Flight>, answer: Answer) -> Result<Response<ResponseBody>, ProxyError> {
     let mut content = answer.content;
     flight.exchange.set_response(answer.head);
     while let HeadersOutcome::Replied(reply) = flight.run().response_headers(content.is_empty()).await? {

@@ -32,10 +32,7 @@ impl RequestBody {
         Self { incoming, flight: Rc::clone(flight), pipe, has_read_all }
     }
 
-    fn poll_incoming(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             None => return Poll::Ready(None),
             Some(Err(_)) => return Poll::Ready(Some(Err(ProxyError::ClientBody))),
@@ -75,7 +72,9 @@ impl RequestBody {
                 run.wait(Waiter::RequestBody, cx);
                 match self.poll_incoming(cx) {
                     Poll::Pending => pipe.resume(run).map(|()| pipe.has_output()),
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(BodyFailure::Error(error)))),
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Some(Err(BodyFailure::Error(error))));
+                    }
                     Poll::Ready(frame) => {
                         let frame = frame.and_then(Result::ok);
                         self.has_read_all = frame.is_none() || self.incoming.is_end_stream();

@@ -135,7 +135,11 @@ mod tests {
         for (target, prefix, replacement, expected) in table {
             let target = PathAndQuery::from_static(target);
             let result = rewritten(&target, prefix, replacement);
-            assert_eq!(result.as_ref().map(PathAndQuery::as_str), expected, "{target} {prefix} {replacement}");
+            assert_eq!(
+                result.as_ref().map(PathAndQuery::as_str),
+                expected,
+                "{target} {prefix} {replacement}"
+            );
         }
     }
 }

@@ -25,10 +25,12 @@ fn location(exchange: &Exchange, route: &Route, redirect: &Redirect) -> String {
     let head = exchange.request();
     let asked = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let target = target(&head.target, route, redirect);
+    let host = redirect.host.as_deref().unwrap_or_else(|| without_port(asked));
+    let is_elsewhere = redirect.scheme.is_some() || redirect.host.is_some() || redirect.port.is_some();
     let mut location = String::new();
-    if redirect.scheme.is_some() || redirect.host.is_some() || redirect.port.is_some() {
+    // Without a Host, as HTTP/1.0 allows, there is nothing to name but the path.
+    if is_elsewhere && !host.is_empty() {
         let scheme = redirect.scheme.as_deref().unwrap_or("http");
-        let host = redirect.host.as_deref().unwrap_or_else(|| without_port(asked));
         // Writing to a string cannot fail.
         let _ = write!(location, "{scheme}://{host}");
         if let Some(port) = redirect.port {

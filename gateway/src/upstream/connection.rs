@@ -19,9 +19,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::RequestStream;
-use crate::deadline::Deadline;
 use super::waker::ConnectionWaker;
 use super::wire::{Exchange, Recording, RequestBody, Upload, Wire};
+use crate::deadline::Deadline;
 
 /// Bytes of a response head, and of a read from the upstream.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;

@@ -11,7 +11,7 @@ use crate::upstream::UpstreamStats;
 
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Sweeps until the task is aborted.
+/// Sweeps as long as the worker lives.
 pub(super) async fn run(worker: Rc<Worker>) {
     let mut published: HashMap<Arc<str>, UpstreamStats> = HashMap::new();
     loop {

@@ -32,8 +32,9 @@ pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, 
 
 async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, mut commands: Receiver<Command>) {
     let Some((worker, mut prepared)) = first_generation(shared, site, &mut commands).await else { return };
-    let mut tasks = accepting(&worker, listeners);
-    tasks.push(tokio::task::spawn_local(sweep::run(Rc::clone(&worker))).abort_handle());
+    let accepting = accepting(&worker, listeners);
+    // Goes on while the worker drains: connections that wait too long are ended then as well.
+    tokio::task::spawn_local(sweep::run(Rc::clone(&worker)));
     while let Some(command) = commands.recv().await {
         match command {
             Command::Prepare { blueprint, done } => {
@@ -50,7 +51,7 @@ async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, mut 
             }
             Command::Discard => prepared = None,
             Command::Drain { limit } => {
-                tasks.iter().for_each(AbortHandle::abort);
+                accepting.iter().for_each(AbortHandle::abort);
                 drain(&worker, limit).await;
                 return;
             }

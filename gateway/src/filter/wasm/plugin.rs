@@ -51,7 +51,11 @@ pub enum BeginError {
 impl Plugin {
     /// The plugin for the filter `name` in the VM of `slot`: the one that runs there already, if its
     /// definition is the same, else a new one, started now.
-    pub fn start(slot: &Rc<VmSlot>, name: &Arc<str>, definition: &WasmFilter) -> Result<Rc<Self>, StartError> {
+    pub fn start(
+        slot: &Rc<VmSlot>,
+        name: &Arc<str>,
+        definition: &WasmFilter,
+    ) -> Result<Rc<Self>, StartError> {
         let is_same = |plugin: &Rc<Self>| plugin.name == *name && plugin.definition == *definition;
         if let Some(running) = slot.plugins().into_iter().find(is_same) {
             return Ok(running);

@@ -14,16 +14,8 @@ const COUNT_MAX: usize = 64;
 const BYTES_MAX: usize = 64 << 10;
 
 /// Roots that only the gateway writes.
-const OURS: [&[u8]; 8] = [
-    b"connection",
-    b"source",
-    b"destination",
-    b"request",
-    b"response",
-    b"upstream",
-    b"xds",
-    b"route_name",
-];
+const OURS: [&[u8]; 8] =
+    [b"connection", b"source", b"destination", b"request", b"response", b"upstream", b"xds", b"route_name"];
 
 /// Passes a property to `f`.
 pub(super) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {

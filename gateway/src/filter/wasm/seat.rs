@@ -70,9 +70,9 @@ impl Seat {
                 if let Some(host) = host {
                     head.headers.insert(http::header::HOST, host);
                 }
-                pairs.iter().try_for_each(|(name, value)| {
-                    edit::write_request(&mut head, Write::Add, name, value)
-                })
+                pairs
+                    .iter()
+                    .try_for_each(|(name, value)| edit::write_request(&mut head, Write::Add, name, value))
             }
             MapType::ResponseHeaders => self.with_response(|head| {
                 head.headers.clear();
@@ -81,16 +81,20 @@ impl Seat {
             MapType::RequestTrailers | MapType::ResponseTrailers => {
                 self.with_trailers(side_of(map), |trailers| {
                     trailers.clear();
-                    pairs.iter().try_for_each(|(name, value)| {
-                        edit::write_field(trailers, Write::Add, name, value)
-                    })
+                    pairs
+                        .iter()
+                        .try_for_each(|(name, value)| edit::write_field(trailers, Write::Add, name, value))
                 })
             }
         }
     }
 
     /// A copy of a map, to be put back if a replacement fails half-way.
-    fn restore_on_error(&self, map: MapType, f: impl FnOnce() -> Result<(), MapError>) -> Result<(), MapError> {
+    fn restore_on_error(
+        &self,
+        map: MapType,
+        f: impl FnOnce() -> Result<(), MapError>,
+    ) -> Result<(), MapError> {
         let exchange = &*self.exchange;
         match map {
             MapType::RequestHeaders if exchange.request_sent.get() => Err(MapError::Unavailable),
@@ -101,8 +105,10 @@ impl Seat {
                 })
             }
             MapType::ResponseHeaders => {
-                let before = exchange
-                    .with_response(|head| ResponseHead { status: head.status, headers: head.headers.clone() });
+                let before = exchange.with_response(|head| ResponseHead {
+                    status: head.status,
+                    headers: head.headers.clone(),
+                });
                 f().inspect_err(|_| {
                     exchange.response.replace(before);
                 })
