@@ -118,6 +118,35 @@ fn a_filter_may_close_the_stream() {
     assert_eq!(log[0].get("status"), None);
 }
 
+/// The request line and the Host are the guest's to change, within what HTTP allows.
+#[test]
+fn a_guest_may_rewrite_the_request_line() {
+    let origin = Origin::echo();
+    let fields = format!(
+        r#"(data (i32.const 64) ":path") (data (i32.const 72) "/new?q") (data (i32.const 80) ":method")
+        (data (i32.const 88) "PUT") (data (i32.const 96) ":authority") (data (i32.const 112) "new.example")
+        (data (i32.const 128) "no slash\r\nx: y")
+        {}"#,
+        callback(
+            "request_headers",
+            "(drop (call $set (i32.const 0) (i32.const 64) (i32.const 5) (i32.const 72) (i32.const 6)))
+            (drop (call $set (i32.const 0) (i32.const 80) (i32.const 7) (i32.const 88) (i32.const 3)))
+            (drop (call $set (i32.const 0) (i32.const 96) (i32.const 10) (i32.const 112) (i32.const 11)))
+            (if (call $trigger) (then
+              (drop (call $set (i32.const 0) (i32.const 64) (i32.const 5) (i32.const 128) (i32.const 14)))))
+            (i32.const 0)"
+        )
+    );
+    let gateway = Gateway::start(&chain(&origin, &[("rewrite", wasm(&with(&fields), ""))]));
+    assert_eq!(gateway.ask(post("/old", &[], b"body")).text(), "body");
+    let request = origin.request();
+    assert_eq!((&*request.start, request.header("host")), ("PUT /new?q HTTP/1.1", Some("new.example")));
+    // What HTTP does not allow never reaches the wire: the exchange ends, or goes on without it.
+    let answer = gateway.ask(get("/old", &[("x-trigger", "1")]));
+    assert!(matches!(answer.status(), 200 | 503), "{answer:?}");
+    assert!(origin.requests().iter().all(|request| request.header("x").is_none()));
+}
+
 /// Framing is the gateway's: what a guest writes there is dropped.
 #[test]
 fn a_guest_cannot_forge_the_framing() {

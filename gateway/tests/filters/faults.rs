@@ -54,6 +54,19 @@ fn a_trap_changes_nothing_if_the_filter_is_open() {
     }
 }
 
+/// What an open filter held back before it trapped goes on with the rest.
+#[test]
+fn nothing_held_is_lost_with_an_open_filter() {
+    for phase in BODIES {
+        let origin = Origin::echo();
+        let code = "(if (result i32) (local.get $end) (then unreachable) (else (i32.const 1)))";
+        let trap = wasm(&always(phase, code), ", on_failure: open");
+        let gateway = Gateway::start(&chain(&origin, &[("trap", trap)]));
+        let body: Vec<u8> = (0..300_000_u32).map(|index| (index % 251) as u8).collect();
+        assert!(gateway.ask(post("/", &[], &body)).body == body, "{phase}");
+    }
+}
+
 /// A tenth of the requests traps; the others, of the same instance, are answered.
 #[test]
 fn the_neighbours_of_a_trap_go_on() {

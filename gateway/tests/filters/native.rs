@@ -63,6 +63,21 @@ fn one_bucket_serves_all_workers() {
 }
 
 #[test]
+fn a_bucket_is_exact_when_all_come_at_once() {
+    let origin = Origin::answering(response(200, &[], b"ok"));
+    let limit = "{ rate_limit: { rate: 1/hour, burst: 100, key: client_address } }".to_owned();
+    let gateway = Gateway::start(&chain(&origin, &[("limit", limit)]));
+    let answers: Vec<Message> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..16).map(|_| gateway.client()).collect();
+        let asking = clients.into_iter().map(|mut client| {
+            scope.spawn(move || (0..20).map(|_| client.ask(get("/", &[]))).collect::<Vec<_>>())
+        });
+        asking.collect::<Vec<_>>().into_iter().flat_map(|asked| asked.join().unwrap()).collect()
+    });
+    assert_eq!((statuses(&answers), origin.requests().len()), ((100, 220), 100));
+}
+
+#[test]
 fn keys_have_buckets_of_their_own() {
     let origin = Origin::answering(response(200, &[], b"ok"));
     let start = |key: &str, more: &str| {

@@ -87,6 +87,29 @@ fn responses_are_redacted_wherever_they_are_cut() {
     }
 }
 
+/// Streams of many clients share one instance on each worker, and nothing of one reaches another.
+#[test]
+fn streams_do_not_mix() {
+    let origin = Origin::echo();
+    let headers = "{ response: { set: { x-was: '%{header:x-number}' } } }";
+    let headers = wasm(&shipped("headers"), &format!(", config: {headers}"));
+    let gateway = Gateway::start(&chain(&origin, &[("headers", headers), ("redact", redact("both"))]));
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let mut client = gateway.client();
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let name = format!("{number}-{round}");
+                    let body = format!("{name} {BODY} ").repeat(1 + number * round);
+                    let answer = client.ask(post("/", &[("x-number", &name)], body.as_bytes()));
+                    assert_eq!(answer.header("x-was"), Some(&*name));
+                    assert!(answer.text() == format!("{name} {REDACTED} ").repeat(1 + number * round));
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn lengths_follow_redaction() {
     let origin = Origin::echo();

@@ -135,6 +135,25 @@ fn only_what_may_be_sent_twice_is_sent_twice() {
     }
 }
 
+/// Many clients at once, on all workers: each gets its own answers.
+#[test]
+fn answers_go_to_those_who_asked() {
+    let origin = Origin::echo();
+    let gateway = Gateway::before(&origin);
+    std::thread::scope(|scope| {
+        for number in 0..32 {
+            let mut client = gateway.client();
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let body = format!("client {number} round {round}").repeat(1 + number * round);
+                    assert!(client.ask(post("/", &[], body.as_bytes())).body == body.as_bytes());
+                }
+            });
+        }
+    });
+    assert_eq!(gateway.stop().access_log.len(), 32 * 50);
+}
+
 #[test]
 fn endpoints_take_turns() {
     let origins = [(); 3].map(|()| Origin::echo());

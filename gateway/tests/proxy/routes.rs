@@ -102,6 +102,12 @@ fn redirects_keep_what_they_do_not_name() {
     // The port of the request does not follow to another scheme.
     let answer = client.ask(get("/secure", &[("host", "test.example:8080")]));
     assert_eq!(answer.header("location"), Some("https://test.example/secure"));
+    // HTTP/1.0 without a Host.
+    assert_eq!(gateway.ask("GET /secure HTTP/1.0\r\n\r\n").header("location"), Some("/secure"));
+    assert_eq!(
+        gateway.ask("GET /host HTTP/1.0\r\n\r\n").header("location"),
+        Some("http://other.example/host")
+    );
 }
 
 #[test]
