@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 
 use rustix::process::Signal;
-use support::{Client, Gate, Gateway, Next, Origin, get, response, wait_for};
+use support::{Client, Gate, Gateway, Next, Options, Origin, get, response, wait_for};
 
 fn forwarding(origin: &Origin, limits: &str) -> String {
     format!(
@@ -107,6 +107,20 @@ fn idle_connections_are_closed() {
     used.assert_closed();
     gate.open();
     assert_eq!(busy.response().status(), 200);
+    assert_eq!(gateway.wait().status.code(), Some(0));
+}
+
+/// A head that never comes to its end has its own limit, also at the end.
+#[test]
+fn half_a_request_does_not_hold_the_gateway() {
+    let (origin, _, _) = holding();
+    let policy = forwarding(&origin, "drain_timeout: 5m, header_read_timeout: 300ms");
+    let gateway = Gateway::start_with(&policy, &Options { workers: 1, ..Options::default() });
+    let mut slow = gateway.client();
+    slow.send("GET / HTTP/1.1\r\nhost: test.example\r\nx-more");
+    // What came later is answered, so the worker has seen it.
+    assert_eq!(gateway.get("/here").status(), 200);
+    gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait().status.code(), Some(0));
 }
 

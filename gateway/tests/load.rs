@@ -7,7 +7,8 @@ mod support;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::process::Signal;
 use support::{DEADLINE, Gateway, guest, wait_for};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
@@ -86,19 +88,24 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// An upstream that answers with the request's `x-policy`; it lives as long as the process.
-fn start_origin() -> SocketAddr {
+/// An upstream that answers with the request's `x-policy`; it lives as long as the process. It counts
+/// what it is asked.
+fn start_origin() -> (SocketAddr, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    thread::spawn(|| {
+    thread::spawn(move || {
         on_this_thread(async {
             let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
-                let answer = service_fn(|request: Request<Incoming>| async move {
+                let count = Arc::clone(&count);
+                let answer = service_fn(move |request: Request<Incoming>| {
+                    count.fetch_add(1, Ordering::Relaxed);
                     let policy = header(request.headers(), "x-policy").to_owned();
-                    Ok::<_, hyper::Error>(Response::new(Full::<Bytes>::from(policy)))
+                    async move { Ok::<_, hyper::Error>(Response::new(Full::<Bytes>::from(policy))) }
                 });
                 tokio::task::spawn_local(
                     server::Builder::new().serve_connection(TokioIo::new(stream), answer),
@@ -106,7 +113,7 @@ fn start_origin() -> SocketAddr {
             }
         });
     });
-    address
+    (address, asked)
 }
 
 /// A policy that marks an exchange with `version` in three places: a native filter on its way in, a
@@ -149,7 +156,7 @@ fn a_thousand_swaps_fail_no_request_and_mix_no_policies() {
         }
     }
 
-    let origin = start_origin();
+    let (origin, _) = start_origin();
     let policies = ["v1", "v2"].map(|version| marking(origin, version));
     let gateway = Gateway::start(&policies[0]);
     let address = gateway.address();
@@ -179,7 +186,7 @@ impl EveryTenthTraps {
     const REQUESTS: usize = 200;
 
     fn traps(connection: usize, number: usize) -> bool {
-        (connection + number) % 10 == 0
+        (connection + number).is_multiple_of(10)
     }
 }
 
@@ -202,7 +209,7 @@ impl Plan for EveryTenthTraps {
 #[test]
 fn a_filter_that_traps_on_a_tenth_fails_only_that_tenth() {
     const CONNECTIONS: usize = 20;
-    let gateway = Gateway::start(&marking(start_origin(), "v1"));
+    let gateway = Gateway::start(&marking(start_origin().0, "v1"));
     let requests = run(gateway.address(), CONNECTIONS, EveryTenthTraps);
     assert_eq!(requests, CONNECTIONS * EveryTenthTraps::REQUESTS);
     let traps = r#"tollgate_filter_failures_total{filter="probe",kind="trap"}"#;
@@ -227,7 +234,7 @@ impl Plan for SomeLoop {
         if Self::loops(connection) {
             (number < 50).then(|| get("/loop", &[("x-do", "loop")]))
         } else {
-            (number < 300).then(|| get(if number % 2 == 0 { "/filtered" } else { "/plain" }, &[]))
+            (number < 300).then(|| get(if number.is_multiple_of(2) { "/filtered" } else { "/plain" }, &[]))
         }
     }
 
@@ -236,7 +243,7 @@ impl Plan for SomeLoop {
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         } else {
             assert_eq!(answer.status(), StatusCode::OK, "{number} of {connection}: {answer:?}");
-            let filter = if number % 2 == 0 { "v2" } else { "" };
+            let filter = if number.is_multiple_of(2) { "v2" } else { "" };
             assert_eq!(header(answer.headers(), "x-filter"), filter);
         }
     }
@@ -255,7 +262,7 @@ fn a_filter_that_loops_for_ever_stops_no_other_route() {
          - {{ match: {{ path: {{ prefix: /loop }} }}, filters: [looping], forward: {{ upstream: u }} }}\n\
          - {{ match: {{ path: {{ prefix: /filtered }} }}, filters: [well], forward: {{ upstream: u }} }}\n\
          - {{ match: {{ path: {{ prefix: /plain }} }}, forward: {{ upstream: u }} }}\n",
-        start_origin()
+        start_origin().0
     ));
     let requests = run(gateway.address(), 16, SomeLoop);
     assert_eq!(requests, SomeLoop::LOOPING * 50 + (16 - SomeLoop::LOOPING) * 300);
@@ -270,4 +277,42 @@ fn a_filter_that_loops_for_ever_stops_no_other_route() {
     assert!(budget >= 1.0 && circuit >= 1.0, "{budget} budgets spent, {circuit} not run");
     assert_eq!(failures("well", "budget") + failures("well", "trap"), 0.0);
     gateway.stop();
+}
+
+#[test]
+fn an_end_under_load_answers_every_request_that_it_took() {
+    let (origin, asked) = start_origin();
+    let gateway = Gateway::start(&marking(origin, "v1"));
+    let address = gateway.address();
+    let load = thread::spawn(move || {
+        on_this_thread(async {
+            let all = (0..16).map(|_| tokio::task::spawn_local(ask_until_closed(address)));
+            let mut answers = 0;
+            for connection in all.collect::<Vec<_>>() {
+                answers += connection.await.unwrap();
+            }
+            answers
+        })
+    });
+    wait_for("load", || (asked.load(Ordering::Relaxed) > 1000).then_some(()));
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait().status.code(), Some(0));
+    assert_eq!(load.join().unwrap(), asked.load(Ordering::Relaxed));
+}
+
+/// Asks again and again until the gateway closes between two answers, and gives the number of answers.
+async fn ask_until_closed(address: SocketAddr) -> usize {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, driver) = client::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::task::spawn_local(driver);
+    let mut answers = 0;
+    while sender.ready().await.is_ok() {
+        let exchange = tokio::time::timeout(DEADLINE, sender.send_request(get("/", &[])));
+        let Ok(answer) = exchange.await.expect("an answer or the end") else { break };
+        assert_eq!(answer.status(), StatusCode::OK);
+        let body = answer.into_body().collect().await.expect("an answer is never cut");
+        assert_eq!(body.to_bytes(), "v1");
+        answers += 1;
+    }
+    answers
 }

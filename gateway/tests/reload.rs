@@ -121,6 +121,61 @@ fn the_admin_api_reloads_and_tells_how_it_went() {
 }
 
 #[test]
+fn all_who_ask_at_once_are_answered() {
+    let gateway = start(&answering("one"));
+    let admin = gateway.admin();
+    gateway.write_policy(&answering("two"));
+    let request = format!("POST /policy/reload HTTP/1.1\r\nhost: {admin}\r\ncontent-length: 0\r\n\r\n");
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(admin)).collect();
+    clients.iter_mut().for_each(|client| client.send(&request));
+    // Some do not wait for the answer.
+    clients.truncate(80);
+    for mut client in clients {
+        let outcome = client.response();
+        assert_eq!((outcome.status(), &json(&outcome)["generation"]), (200, &2.into()));
+    }
+    assert_eq!(gateway.get("/").text(), "two");
+}
+
+/// As tools that rotate logs do it.
+#[test]
+fn sighup_opens_the_access_log_anew() {
+    let gateway = start(&answering("one"));
+    let paths = |log: &[Value]| log.iter().map(|line| line["path"].clone()).collect::<Vec<_>>();
+    gateway.get("/before");
+    gateway.wait_for_access_log(1);
+    let log = gateway.folder().join("access.log");
+    fs::rename(&log, gateway.folder().join("access.log.1")).unwrap();
+    gateway.signal(Signal::HUP);
+    wait_for("a new file", || log.exists().then_some(()));
+    gateway.get("/after");
+    assert_eq!(paths(&gateway.wait_for_access_log(1)), ["/after"]);
+    let old = fs::read_to_string(gateway.folder().join("access.log.1")).unwrap();
+    assert_eq!(old.lines().count(), 1);
+}
+
+/// A filter that takes its whole start budget on the side does not hold up requests, nor the end.
+#[test]
+fn requests_and_the_end_do_not_wait_for_a_reload() {
+    let probe = guest::wat(PROBE);
+    let gateway = start(&probing(&probe, "v1"));
+    gateway.write_policy(&probing(&probe, "loop").replace("start_budget: 50ms", "start_budget: 10s"));
+    wait_for("the trial of the new filter", || is_trying(&gateway).then_some(()));
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").header("x-filter"), Some("v1"));
+    }
+    assert!(is_trying(&gateway), "the requests waited for the reload");
+    gateway.stop();
+}
+
+/// Whether the thread runs that tries new filters.
+fn is_trying(gateway: &Gateway) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    let mut names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.any(|name| name.trim_end() == "canary")
+}
+
+#[test]
 fn equal_bytes_change_nothing() {
     let gateway = start(&answering("one"));
     for _ in 0..3 {
@@ -205,6 +260,35 @@ fn a_module_that_is_none_is_refused() {
     fs::copy(guest::wat(PROBE), &module).unwrap();
     assert_eq!(json(&gateway.reload())["outcome"], "unchanged");
     assert!(gateway.status()["last_error"].is_null());
+}
+
+#[test]
+fn a_module_that_comes_later_completes_its_policy() {
+    let gateway = start("routes: [{ respond: { status: 200 } }]");
+    let module = gateway.folder().join("probe.wasm");
+    gateway.write_policy(&probing(&module, "v1"));
+    let refusal = gateway.reload();
+    assert_eq!(refusal.status(), 422, "{}", refusal.text());
+    assert!(refusal.text().contains("probe.wasm"), "{}", refusal.text());
+    fs::copy(guest::wat(PROBE), &module).unwrap();
+    wait_for("the policy", || gateway.get("/").header("x-filter").map(drop));
+    assert!(gateway.status()["last_error"].is_null());
+}
+
+/// A filter that rests after failures does not rest in the policy that mends it.
+#[test]
+fn a_module_that_is_mended_serves_at_once() {
+    let broken = guest::wat(
+        &PROBE.replace("(global.set $requests (i32.add", "(unreachable) (global.set $requests (i32.add"),
+    );
+    let gateway = start(&probing(&broken, "v1"));
+    wait_for("an open circuit", || {
+        assert_eq!(gateway.get("/").status(), 503);
+        (gateway.status()["filters"][0]["state"] == "circuit_open").then_some(())
+    });
+    gateway.write_policy(&probing(&guest::wat(PROBE), "v1"));
+    assert_eq!(reload(&gateway), 2);
+    assert_eq!(gateway.get("/").status(), 200);
 }
 
 #[test]
