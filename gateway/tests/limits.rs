@@ -59,6 +59,9 @@ fn heads_beyond_the_limit_are_refused_with_431() {
     assert_eq!(gateway.ask(get("/", &fields(9))).status(), 200);
     assert_eq!(gateway.ask(get("/", &fields(10))).status(), 431);
     assert_eq!(origin.requests().len(), 2);
+    let refused = r#"tollgate_requests_total{route="-",class="4xx"}"#;
+    gateway.wait_for_metric(refused, 2.0);
+    assert_eq!(errors(gateway), ["-", "head_too_large", "-", "head_too_large"]);
 }
 
 #[test]
@@ -83,6 +86,27 @@ fn a_head_that_does_not_end_is_answered_with_408() {
         let answer = client.response();
         assert_eq!((answer.status(), answer.header("connection")), (408, Some("close")));
         client.assert_closed();
+    }
+    assert_eq!(errors(gateway), ["head_timeout", "-", "head_timeout"]);
+}
+
+/// The words of the access log, one a request.
+fn errors(gateway: Gateway) -> Vec<String> {
+    let log = gateway.stop().access_log;
+    log.iter().map(|line| line["error"].as_str().unwrap_or("-").to_owned()).collect()
+}
+
+#[test]
+fn what_is_no_http_is_told_too() {
+    let gateway = limited("connections: 10", &Origin::echo());
+    assert_eq!(gateway.ask("\x16\x03\x01 hello\r\n\r\n").status(), 400);
+    assert_eq!(gateway.ask("GET / HTTP/1.1\r\nhost : a\r\n\r\n").status(), 400);
+    assert_eq!(gateway.ask("GET / HTTP/9.9\r\nhost: a\r\n\r\n").status(), 400);
+    let log = gateway.stop().access_log;
+    assert_eq!(log.len(), 3);
+    for line in log {
+        assert_eq!((&line["status"], &line["error"]), (&400.into(), &"malformed_head".into()));
+        assert_eq!((&line["client"], line.get("path")), (&"127.0.0.1".into(), None));
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::io::ClientIo;
+use super::refusal::{self, Refusal};
 use super::state::Worker;
 use crate::deadline::Deadline;
 use crate::http::forwarded::Peer;
@@ -196,10 +197,13 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker
     match ended {
         // Behind half an answer it would be taken for a part of that.
         Ended::HeadTimeout if state.has_unsent.get() => {}
-        Ended::HeadTimeout => farewell(connection.into_parts().io.into_inner()).await,
+        Ended::HeadTimeout => {
+            refusal::note(&worker, &state.peer, Refusal::Timeout, state.since.get().elapsed());
+            farewell(connection.into_parts().io.into_inner()).await;
+        }
         Ended::Served(Err(error)) => {
-            if error.is_parse() || error.is_parse_too_large() {
-                worker.metrics.connections_failed.inc();
+            if let Some(refusal) = Refusal::of(&error) {
+                refusal::note(&worker, &state.peer, refusal, state.since.get().elapsed());
             }
             tracing::debug!(%error, %peer, "a connection ended");
         }

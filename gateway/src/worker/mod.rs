@@ -5,7 +5,7 @@
 //!
 //! * `pool`: [`Workers`], the control side's handle: prepare, commit, drain.
 //! * `thread`: a worker's life: commands, accepting, sweeping, draining.
-//! * `listener`, `connection`, `io`: sockets and the connections on them.
+//! * `listener`, `connection`, `io`: sockets and the connections on them; `refusal`: heads that are none.
 //!
 //! Limits: connections over all workers (`limits.connections`), idle time, time to read a head.
 
@@ -14,6 +14,7 @@ mod connection;
 mod io;
 mod listener;
 mod pool;
+mod refusal;
 mod state;
 mod sweep;
 mod thread;

@@ -19,14 +19,15 @@ pub struct Record {
     pub request_id: Text,
     /// The client's address after the trusted-proxy rule.
     pub client: IpAddr,
-    /// Its method.
-    #[serde(serialize_with = "method")]
-    pub method: Method,
+    /// Its method; none if its head was refused unread.
+    #[serde(serialize_with = "method", skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// The host it asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Text>,
-    /// Its path as received, without the query.
-    pub path: Text,
+    /// Its path as received, without the query; none if its head was refused unread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Text>,
     /// The route that took it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Arc<str>>,
@@ -126,9 +127,9 @@ impl AsRef<str> for Text {
     }
 }
 
-fn method<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S::Error> {
+fn method<S: Serializer>(method: &Option<Method>, serializer: S) -> Result<S::Ok, S::Error> {
     // Extension methods are of any length; none in use is longer than this.
-    let text = method.as_str();
+    let text = method.as_ref().map_or("", Method::as_str);
     serializer.serialize_str(text.get(..32).unwrap_or(text))
 }
 
