@@ -25,7 +25,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 const PROBE: &str = include_str!("fixtures/modules/probe.wat");
-const SWAPS: usize = 1000;
 
 /// What each connection sends, and what must come back. `(connection, number)` names a request.
 trait Plan: 'static {
@@ -129,40 +128,62 @@ fn marking(origin: SocketAddr, version: &str) -> String {
     )
 }
 
+/// What the filter does with some requests while policies are swapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mischief {
+    None,
+    /// It traps on a tenth of them.
+    Traps,
+}
+
 /// Until it is told to stop; every answer is of one policy altogether.
-struct OnePolicy(&'static AtomicBool);
+struct OnePolicy {
+    stop: Arc<AtomicBool>,
+    mischief: Mischief,
+}
+
+impl OnePolicy {
+    fn traps(&self, connection: usize, number: usize) -> bool {
+        self.mischief == Mischief::Traps && is_tenth(connection, number)
+    }
+}
 
 impl Plan for OnePolicy {
-    fn next(&self, _: usize, _: usize) -> Option<Request<Empty<Bytes>>> {
-        (!self.0.load(Ordering::Relaxed)).then(|| get("/", &[]))
+    fn next(&self, connection: usize, number: usize) -> Option<Request<Empty<Bytes>>> {
+        let fields: &[_] = if self.traps(connection, number) { &[("x-do", "trap")] } else { &[] };
+        (!self.stop.load(Ordering::Relaxed)).then(|| get("/", fields))
     }
 
-    fn check(&self, _: usize, _: usize, answer: Response<Bytes>) {
-        assert_eq!(answer.status(), StatusCode::OK);
+    fn check(&self, connection: usize, number: usize, answer: Response<Bytes>) {
+        if self.traps(connection, number) {
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            return;
+        }
+        assert_eq!(answer.status(), StatusCode::OK, "{number} of {connection}: {answer:?}");
         let (mark, filter) = (header(answer.headers(), "x-mark"), header(answer.headers(), "x-filter"));
         assert!(matches!(mark, "v1" | "v2"), "{answer:?}");
         assert_eq!((filter, answer.body().as_ref()), (mark, mark.as_bytes()), "two policies in one exchange");
     }
 }
 
-#[test]
-fn a_thousand_swaps_fail_no_request_and_mix_no_policies() {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    /// The load ends also when the test fails.
-    struct Stop;
-    impl Drop for Stop {
-        fn drop(&mut self) {
-            STOP.store(true, Ordering::Relaxed);
-        }
-    }
+/// The load ends also when the test fails.
+struct Stop(Arc<AtomicBool>);
 
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn swap_under_load(swaps: usize, mischief: Mischief) {
     let (origin, _) = start_origin();
     let policies = ["v1", "v2"].map(|version| marking(origin, version));
     let gateway = Gateway::start(&policies[0]);
     let address = gateway.address();
-    let load = thread::spawn(move || run(address, 16, OnePolicy(&STOP)));
-    let stop = Stop;
-    for swap in 1..=SWAPS {
+    let stop = Stop(Arc::default());
+    let plan = OnePolicy { stop: Arc::clone(&stop.0), mischief };
+    let load = thread::spawn(move || run(address, 16, plan));
+    for swap in 1..=swaps {
         gateway.write_policy(&policies[swap % 2]);
         let outcome = gateway.reload();
         assert_eq!(outcome.status(), 200, "{}", outcome.text());
@@ -170,8 +191,8 @@ fn a_thousand_swaps_fail_no_request_and_mix_no_policies() {
     }
     drop(stop);
     let requests = load.join().unwrap();
-    assert!(requests > SWAPS, "{requests} requests are no load");
-    assert_eq!(gateway.metric("tollgate_generation"), Some(SWAPS as f64 + 1.0));
+    assert!(requests > swaps, "{requests} requests are no load");
+    assert_eq!(gateway.metric("tollgate_generation"), Some(swaps as f64 + 1.0));
     assert_eq!(gateway.metric(r#"tollgate_policy_swaps_total{outcome="refused"}"#), Some(0.0));
     wait_for("every old generation to be freed", || {
         (gateway.status()["generations_retiring"] == 0).then_some(())
@@ -179,25 +200,36 @@ fn a_thousand_swaps_fail_no_request_and_mix_no_policies() {
     gateway.stop();
 }
 
-/// Every tenth request of a connection makes the filter trap; connections do so at different times.
+#[test]
+fn a_thousand_swaps_fail_no_request_and_mix_no_policies() {
+    swap_under_load(1000, Mischief::None);
+}
+
+#[test]
+fn swaps_while_a_filter_traps_mix_no_policies() {
+    swap_under_load(200, Mischief::Traps);
+}
+
+/// Whether this is a connection's tenth request; connections have theirs at different times.
+fn is_tenth(connection: usize, number: usize) -> bool {
+    (connection + number).is_multiple_of(10)
+}
+
+/// Every tenth request of a connection makes the filter trap.
 struct EveryTenthTraps;
 
 impl EveryTenthTraps {
     const REQUESTS: usize = 200;
-
-    fn traps(connection: usize, number: usize) -> bool {
-        (connection + number).is_multiple_of(10)
-    }
 }
 
 impl Plan for EveryTenthTraps {
     fn next(&self, connection: usize, number: usize) -> Option<Request<Empty<Bytes>>> {
-        let fields: &[_] = if Self::traps(connection, number) { &[("x-do", "trap")] } else { &[] };
+        let fields: &[_] = if is_tenth(connection, number) { &[("x-do", "trap")] } else { &[] };
         (number < Self::REQUESTS).then(|| get("/", fields))
     }
 
     fn check(&self, connection: usize, number: usize, answer: Response<Bytes>) {
-        if Self::traps(connection, number) {
+        if is_tenth(connection, number) {
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         } else {
             assert_eq!(answer.status(), StatusCode::OK, "{number} of {connection}: {answer:?}");
@@ -208,7 +240,7 @@ impl Plan for EveryTenthTraps {
 
 #[test]
 fn a_filter_that_traps_on_a_tenth_fails_only_that_tenth() {
-    const CONNECTIONS: usize = 20;
+    const CONNECTIONS: usize = 60;
     let gateway = Gateway::start(&marking(start_origin().0, "v1"));
     let requests = run(gateway.address(), CONNECTIONS, EveryTenthTraps);
     assert_eq!(requests, CONNECTIONS * EveryTenthTraps::REQUESTS);
