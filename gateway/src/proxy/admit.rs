@@ -69,7 +69,7 @@ pub(super) fn check(
         let forwarded_host = head.headers.get(HOST).cloned();
         connection.peer.set_forwarded(&mut head.headers, parts.trust, forwarded_host.as_ref(), Scheme::Http);
         head.headers.insert(X_REQUEST_ID, flight.exchange.request_id.clone());
-        if host.is_none() {
+        if forwarded_host.is_none() {
             // HTTP/1.0 without Host. Upstreams get HTTP/1.1, which must have one (RFC 9110 §7.2).
             head.headers.insert(HOST, HeaderValue::from_static(""));
         }
