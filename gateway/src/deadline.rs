@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -29,6 +30,11 @@ impl Deadline {
     /// Whether one is set.
     pub(crate) fn is_set(&self) -> bool {
         self.at.is_some()
+    }
+
+    /// Whether it passed longer ago than this.
+    pub(crate) fn has_passed_by(&self, grace: Duration) -> bool {
+        self.at.is_some_and(|at| Instant::now() > at + grace)
     }
 
     /// Clears it; the timer may go off once more, for nothing.

@@ -155,7 +155,7 @@ impl BodyPipe {
             self.emit(run, piece);
             return Ok(());
         };
-        let position = stage.position;
+        let (position, was_paused) = (stage.position, stage.is_paused);
         let (phase, bytes, is_last) = match piece {
             Piece::Data { bytes, is_last } => (self.side.body_phase(), join(&mut stage.held, bytes), is_last),
             Piece::Trailers => (self.side.trailers_phase(), std::mem::take(&mut stage.held), true),
@@ -169,6 +169,10 @@ impl BodyPipe {
             true => exchange.trailers(self.side).borrow().as_ref().map_or(0, HeaderMap::len),
             false => bytes.len(),
         };
+        if !was_paused {
+            // A resume from before a pause is not an answer to it.
+            let _ = exchange.signals.take_resumed(position, self.side);
+        }
         exchange.body(self.side).replace(Some(Body::new(bytes)));
         let verdict = run.call_guest(position, phase, size, is_last);
         let bytes = exchange.body(self.side).take().map(Body::into_bytes).unwrap_or_default();

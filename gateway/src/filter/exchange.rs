@@ -71,8 +71,6 @@ pub struct Exchange {
     pub request_id: HeaderValue,
     /// When its head had arrived.
     pub started: Instant,
-    /// The same, by the wall clock.
-    pub time: SystemTime,
     /// Most bytes that may be held back, per filter and side.
     pub buffer_bytes_max: usize,
     pub(super) request: RefCell<RequestHead>,
@@ -102,7 +100,6 @@ impl Exchange {
             client,
             request_id,
             started,
-            time: SystemTime::now(),
             buffer_bytes_max,
             request: RefCell::new(head),
             request_sent: Cell::new(false),
@@ -115,6 +112,12 @@ impl Exchange {
             route: RefCell::default(),
             upstream_address: RefCell::default(),
         }
+    }
+
+    /// When its head had arrived, by the wall clock.
+    pub fn time(&self) -> SystemTime {
+        let now = SystemTime::now();
+        now.checked_sub(self.started.elapsed()).unwrap_or(now)
     }
 
     /// The request's head.

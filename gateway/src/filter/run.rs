@@ -210,6 +210,8 @@ impl Run {
                 return (Part::Absent, Err(error.to_string()));
             }
         };
+        // A resume from before a pause is not an answer to it.
+        let _ = self.exchange.signals.take_resumed(position, Side::Request);
         let result = match context.handles().request_headers {
             true => {
                 let count = self.exchange.request().headers.len() + 3;
@@ -238,6 +240,7 @@ impl Run {
             }
             (Kind::Wasm(_), Some(Part::Guest(context))) if context.handles().response_headers => {
                 let count = self.exchange.with_response(|head| head.headers.len() + 1).unwrap_or_default();
+                let _ = self.exchange.signals.take_resumed(position, Side::Response);
                 let result = context.call(Phase::ResponseHeaders, count, end_of_stream);
                 self.judge(position, filter, Phase::ResponseHeaders, result)
             }
@@ -273,6 +276,7 @@ impl Run {
         result: Result<Action, Failure>,
     ) -> Result<Verdict, String> {
         let signals = &self.exchange.signals;
+        let refusal = signals.take_refusal().filter(|(by, _)| *by == position);
         let action = match result {
             Ok(action) => action,
             Err(failure) => {
@@ -280,7 +284,7 @@ impl Run {
                 return Err(failure.to_string());
             }
         };
-        if let Some((_, refusal)) = signals.take_refusal() {
+        if let Some((_, refusal)) = refusal {
             filter.metrics.failure(FilterFailure::Host);
             return Err(refusal.to_string());
         }

@@ -144,7 +144,7 @@ impl Generation {
     /// Publishes how its guests are. For the sweep.
     pub fn publish_guests(&self) {
         for (plugin, metrics) in &self.guests {
-            metrics.circuit_open.set(i64::from(plugin.slot().is_circuit_open()));
+            metrics.circuit_open.set(i64::from(plugin.is_circuit_open()));
             metrics.restarts.add(plugin.take_restarts());
         }
     }

@@ -27,8 +27,9 @@ pub enum FilterKind {
     Headers(Box<HeaderEdits>),
 }
 
-/// A Proxy-Wasm plugin: a module and the configuration it gets.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A Proxy-Wasm plugin: a module and the configuration it gets. Two are equal if all but the path and
+/// the code are; the digest stands for the code.
+#[derive(Clone)]
 pub struct WasmFilter {
     /// Where the module was read from; relative paths are relative to the policy file.
     pub path: PathBuf,
@@ -123,6 +124,30 @@ pub struct HeaderEdit {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Added beside what is there.
     pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl WasmFilter {
+    /// What makes it what it is.
+    fn identity(&self) -> impl PartialEq + std::hash::Hash + '_ {
+        (
+            (&self.digest, &self.vm_id, &self.vm_configuration, &self.root_id, &self.configuration),
+            (&self.environment, self.budget, self.start_budget, self.memory_pages_max, self.on_failure),
+        )
+    }
+}
+
+impl PartialEq for WasmFilter {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for WasmFilter {}
+
+impl std::hash::Hash for WasmFilter {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
 }
 
 impl std::fmt::Debug for WasmFilter {

@@ -34,12 +34,12 @@ pub(super) fn begin(
     let client = Client { address, peer: connection.peer_address, local: connection.local_address, version };
     let known = if trust == Trust::Trusted { inbound(&headers).cloned() } else { None };
     let request_id = known.unwrap_or_else(|| HeaderValue::from(worker.request_ids().next_id()));
-    let seen = Seen {
+    let seen = worker.access_log().is_on().then(|| Seen {
         method: method.clone(),
         target: uri.path_and_query().cloned(),
         host: headers.get(HOST).cloned(),
         user_agent: headers.get(USER_AGENT).cloned(),
-    };
+    });
     let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let buffer_max = usize::try_from(limits.buffer_bytes_max.get()).unwrap_or(usize::MAX);
     let head = RequestHead { method, target, headers };
@@ -80,7 +80,9 @@ pub(super) fn check(
 /// The host name; an absolute-form target replaces the Host field.
 fn authority(flight: &Flight, head: &mut RequestHead, uri: &http::Uri) -> Result<Option<String>, ProxyError> {
     let host = host::of_request(flight.exchange.client.version, uri, &head.headers)?;
-    let name = host.as_ref().map(|host| host.name.clone().into_owned());
+    // A name that no route asks for is checked, and not kept.
+    let is_asked_for = flight.generation.blueprint.table.has_hosts();
+    let name = host.as_ref().filter(|_| is_asked_for).map(|host| host.name.clone().into_owned());
     if host.is_some_and(|host| host.source == host::HostSource::Target)
         && let Some(authority) = uri.authority()
     {

@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Response};
+use http::Response;
+use http_body::Body as _;
 
 use super::body::RequestBody;
 use super::error::ProxyError;
 use super::flight::Flight;
+use super::length::Length;
 use super::response_body::ResponseBody;
 use crate::filter::{BodyPipe, HeadersOutcome, Reply, ResponseHead, Side};
 use crate::upstream::PooledBody;
@@ -58,12 +59,7 @@ pub(super) async fn send(flight: &Rc<Flight>, answer: Answer) -> Result<Response
         false => BodyPipe::new(flight.run(), Side::Response),
     };
     let head = flight.exchange.send_response(flight.run().has_guests());
-    let mut head = head.ok_or(ProxyError::BadResponse("it has no head"))?;
-    if let Content::Whole(bytes) = &content
-        && pipe.is_none()
-    {
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-    }
+    let head = head.ok_or(ProxyError::BadResponse("it has no head"))?;
     Ok(respond(flight, head, ResponseBody::new(flight, content, pipe)))
 }
 
@@ -73,7 +69,12 @@ pub(super) fn bare(flight: &Rc<Flight>, reply: Reply) -> Response<ResponseBody> 
     respond(flight, answer.head, ResponseBody::new(flight, answer.content, None))
 }
 
-fn respond(flight: &Flight, head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {
+fn respond(flight: &Flight, mut head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {
+    let length = {
+        let request = flight.exchange.request();
+        Length::of_response(&request.method, head.status, &body.size_hint(), body.has_pipe())
+    };
+    length.settle(&mut head.headers);
     flight.status.set(Some(head.status));
     let mut response = Response::new(body);
     *response.status_mut() = head.status;

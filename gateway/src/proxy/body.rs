@@ -32,6 +32,11 @@ impl RequestBody {
         Self { incoming, flight: Rc::clone(flight), pipe, has_read_all }
     }
 
+    /// Whether filters may change it on its way.
+    pub(super) fn has_pipe(&self) -> bool {
+        self.pipe.is_some()
+    }
+
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             None => return Poll::Ready(None),
@@ -77,7 +82,8 @@ impl RequestBody {
                     }
                     Poll::Ready(frame) => {
                         let frame = frame.and_then(Result::ok);
-                        self.has_read_all = frame.is_none() || self.incoming.is_end_stream();
+                        let is_end = frame.as_ref().is_none_or(Frame::is_trailers);
+                        self.has_read_all = is_end || self.incoming.is_end_stream();
                         pipe.push(run, frame, self.has_read_all).map(|()| true)
                     }
                 }

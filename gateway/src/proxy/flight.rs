@@ -28,8 +28,8 @@ pub(super) struct Flight {
     pub(super) connection: Rc<ConnectionState>,
     pub(super) generation: Rc<Generation>,
     pub(super) exchange: Rc<Exchange>,
-    /// As received, for the log.
-    seen: Seen,
+    /// As received; kept only if it will be logged.
+    seen: Option<Seen>,
     route: Cell<Option<usize>>,
     run: OnceCell<Run>,
     pub(super) status: Cell<Option<StatusCode>>,
@@ -63,7 +63,7 @@ impl Flight {
         connection: Rc<ConnectionState>,
         generation: Rc<Generation>,
         exchange: Rc<Exchange>,
-        seen: Seen,
+        seen: Option<Seen>,
     ) -> Rc<Self> {
         Rc::new(Self {
             worker,
@@ -107,20 +107,20 @@ impl Flight {
         self.error.set(self.error.get().or(Some(word)));
     }
 
-    fn record(&self, duration: Duration) -> Record {
+    fn record(&self, seen: &Seen, duration: Duration) -> Record {
         let text = |value: &HeaderValue, max| Text::clip(value.as_bytes(), max);
-        let path = self.seen.target.as_ref().map_or("", PathAndQuery::path);
+        let path = seen.target.as_ref().map_or("", PathAndQuery::path);
         let ended_by = self.run.get().and_then(Run::ended).map(|ended| EndedBy {
             filter: ended.filter,
             phase: ended.phase,
             reason: Text::clip(ended.reason, Text::SHORT_MAX),
         });
         Record {
-            time: Timestamp(self.exchange.time),
+            time: Timestamp(self.exchange.time()),
             request_id: text(&self.exchange.request_id, Text::SHORT_MAX),
             client: self.exchange.client.address,
-            method: Some(self.seen.method.clone()),
-            host: self.seen.host.as_ref().map(|host| text(host, Text::HOST_MAX)),
+            method: Some(seen.method.clone()),
+            host: seen.host.as_ref().map(|host| text(host, Text::HOST_MAX)),
             path: Some(Text::clip(path, Text::PATH_MAX)),
             route: self.route().map(|route| Arc::clone(&route.route.name)),
             status: self.status.get(),
@@ -128,7 +128,7 @@ impl Flight {
             bytes_out: self.bytes_out.get(),
             duration,
             upstream: self.upstream.take(),
-            user_agent: self.seen.user_agent.as_ref().map(|agent| text(agent, Text::SHORT_MAX)),
+            user_agent: seen.user_agent.as_ref().map(|agent| text(agent, Text::SHORT_MAX)),
             ended_by,
             error: self.error.get(),
             generation: self.generation.blueprint.number,
@@ -144,9 +144,8 @@ impl Drop for Flight {
         let duration = Instant::now().saturating_duration_since(self.exchange.started);
         let metrics = self.route().map_or(&self.generation.unrouted, |route| &route.metrics);
         metrics.record(StatusClass::of(self.status.get()), duration);
-        if self.worker.access_log().is_on() {
-            let record = self.record(duration);
-            self.worker.access_log().push(record);
+        if let Some(seen) = &self.seen {
+            self.worker.access_log().push(self.record(seen, duration));
         }
     }
 }

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
+use http_body::Body as _;
 
 use super::answer::{Answer, Content};
 use super::body::RequestBody;
 use super::error::ProxyError;
 use super::flight::{BodyFailure, Flight};
+use super::length::Length;
 use crate::filter::{RequestHead, ResponseHead};
 use crate::http::{framing, hop};
 use crate::policy::route::PathPattern;
@@ -28,7 +30,7 @@ pub(super) async fn send(
     let head = flight.exchange.send_request(flight.run().has_guests());
     let started = Instant::now();
     metrics.requests.inc();
-    let result = pool.send(request(head, body)?).await;
+    let result = pool.send(request(head, body)).await;
     let duration = started.elapsed();
     match result {
         Ok(answer) => {
@@ -56,12 +58,14 @@ pub(super) async fn send(
     }
 }
 
-fn request(head: RequestHead, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
+fn request(head: RequestHead, body: RequestBody) -> Request<RequestBody> {
+    let length = Length::of_request(&body.size_hint(), body.has_pipe());
     let mut request = Request::new(body);
     *request.method_mut() = head.method;
     *request.uri_mut() = Uri::from(head.target);
     *request.headers_mut() = head.headers;
-    Ok(request)
+    length.settle(request.headers_mut());
+    request
 }
 
 fn client_or_upstream(error: SendError) -> ProxyError {

@@ -112,7 +112,8 @@ async fn within_deadline(
     connection: &ConnectionState,
     work: impl Future<Output = Result<Response<ResponseBody>, ProxyError>>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    connection.set_deadline(flight.generation.blueprint.policy.limits.total_timeout);
+    let limit = flight.generation.blueprint.policy.limits.total_timeout;
+    connection.set_deadline(limit.map(|limit| flight.exchange.started + limit));
     let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result),

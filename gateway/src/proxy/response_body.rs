@@ -38,6 +38,11 @@ impl ResponseBody {
         Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), has_read_all }
     }
 
+    /// Whether filters may change it on its way.
+    pub(super) fn has_pipe(&self) -> bool {
+        self.pipe.is_some()
+    }
+
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut self.content {
             Content::Upstream(body) => Pin::new(&mut **body).poll_frame(cx).map_err(Cut::Upstream),
@@ -71,7 +76,8 @@ impl ResponseBody {
                     Poll::Ready(Some(Err(cut))) => return Poll::Ready(Some(Err(cut))),
                     Poll::Ready(frame) => {
                         let frame = frame.and_then(Result::ok);
-                        self.has_read_all = frame.is_none() || self.content.is_empty();
+                        let is_end = frame.as_ref().is_none_or(Frame::is_trailers);
+                        self.has_read_all = is_end || self.content.is_empty();
                         pipe.push(run, frame, self.has_read_all).map(|()| true)
                     }
                 }

@@ -93,6 +93,11 @@ impl RouteTable {
         Some((index, &self.routes[index]))
     }
 
+    /// Whether any route asks for a host: if none does, [`Self::find`] need not be told it.
+    pub fn has_hosts(&self) -> bool {
+        !self.exact.is_empty() || !self.suffixes.is_empty()
+    }
+
     /// The groups of routes whose host pattern takes `host`, best first.
     fn groups<'t>(&'t self, host: Option<&str>) -> impl Iterator<Item = &'t PathTable> {
         let exact = host.and_then(|host| self.exact.get(host));

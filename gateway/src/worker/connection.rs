@@ -25,6 +25,8 @@ use crate::proxy;
 
 /// How long the last answer to a slow client may take to be written.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How much longer than its limit a client may hold a connection before it is cut.
+const GRACE: Duration = Duration::from_secs(2);
 const TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
 content-type: text/plain; charset=utf-8\r\ncontent-length: 17\r\n\r\nRequest timeout.\n";
 /// hyper's default, for which it keeps heads on the stack.
@@ -48,6 +50,8 @@ pub(super) enum Notice {
     Finish,
     /// The head took too long.
     HeadTimeout,
+    /// The client takes its answer too slowly, or not at all.
+    Cut,
 }
 
 /// A client connection, as its requests and the sweep see it.
@@ -88,11 +92,11 @@ impl ConnectionState {
         self.enter(Phase::Idle);
     }
 
-    /// A request begins, which may take this long.
-    pub(crate) fn set_deadline(&self, limit: Option<Duration>) {
+    /// A request begins, which must have ended by then.
+    pub(crate) fn set_deadline(&self, at: Option<Instant>) {
         let mut deadline = self.deadline.borrow_mut();
-        match limit {
-            Some(limit) => deadline.set(tokio::time::Instant::now() + limit),
+        match at {
+            Some(at) => deadline.set(tokio::time::Instant::from_std(at)),
             None => deadline.clear(),
         }
     }
@@ -123,7 +127,11 @@ impl ConnectionState {
     pub(super) fn sweep(&self, now: Instant, limits: &Limits) {
         let waited = now.saturating_duration_since(self.since.get());
         match self.phase.get() {
+            // Finished long ago, and still here: its last answer is not taken.
+            Phase::Idle if waited > limits.idle_timeout + GRACE => self.tell(Notice::Cut),
             Phase::Idle if waited > limits.idle_timeout => self.tell(Notice::Finish),
+            // The deadline is looked at by whoever is polled; a client that does not read polls nobody.
+            Phase::Busy if self.deadline.borrow().has_passed_by(GRACE) => self.tell(Notice::Cut),
             Phase::Head if waited > limits.header_read_timeout => self.tell(Notice::HeadTimeout),
             Phase::Idle | Phase::Head | Phase::Busy => {}
         }
@@ -165,16 +173,19 @@ impl Drop for Presence {
     }
 }
 
-/// Serves requests until either side has had enough.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker>) {
+/// Begins to serve a connection that was counted in. It is known to the worker from now on, so that a
+/// drain waits for it.
+pub(super) fn start(stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
     let Ok(local) = stream.local_addr() else { return worker.release() };
     let state = ConnectionState::new(peer, local);
     worker.connections.borrow_mut().push(Rc::clone(&state));
-    let presence = Presence { worker: Rc::clone(&worker), state: Rc::clone(&state) };
-    if worker.is_draining.get() {
-        state.tell(Notice::Finish);
-    }
+    let presence = Presence { worker: Rc::clone(worker), state };
+    tokio::task::spawn_local(serve(stream, presence));
+}
 
+/// Serves requests until either side has had enough.
+async fn serve(stream: TcpStream, presence: Presence) {
+    let (worker, state) = (Rc::clone(&presence.worker), Rc::clone(&presence.state));
     let service = service_fn(|request| {
         state.enter(Phase::Busy);
         proxy::handle(Rc::clone(&worker), Rc::clone(&state), request)
@@ -188,6 +199,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker
             match state.poll_notice(cx) {
                 Some(Notice::Finish) => Pin::new(&mut connection).graceful_shutdown(),
                 Some(Notice::HeadTimeout) => return Poll::Ready(Ended::HeadTimeout),
+                Some(Notice::Cut) => return Poll::Ready(Ended::Cut),
                 None => break,
             }
         }
@@ -205,9 +217,9 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker
             if let Some(refusal) = Refusal::of(&error) {
                 refusal::note(&worker, &state.peer, refusal, state.since.get().elapsed());
             }
-            tracing::debug!(%error, %peer, "a connection ended");
+            tracing::debug!(%error, peer = %state.peer_address, "a connection ended");
         }
-        Ended::Served(Ok(())) => {}
+        Ended::Cut | Ended::Served(Ok(())) => {}
     }
     drop(presence);
 }
@@ -215,6 +227,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, worker: Rc<Worker
 enum Ended {
     Served(hyper::Result<()>),
     HeadTimeout,
+    Cut,
 }
 
 fn server(limits: &Limits) -> http1::Builder {

@@ -47,5 +47,5 @@ fn welcome(stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
     }
     // Without it small answers wait for the client's acknowledgement; failing it, they do.
     let _ = stream.set_nodelay(true);
-    tokio::task::spawn_local(connection::serve(stream, peer, Rc::clone(worker)));
+    connection::start(stream, peer, worker);
 }

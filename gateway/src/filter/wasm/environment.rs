@@ -31,6 +31,8 @@ pub struct Guests {
 pub struct Environment {
     guests: Arc<Guests>,
     slot: Weak<VmSlot>,
+    /// Which of the slot's VMs this one is.
+    build: u64,
     timers: RefCell<HashMap<PluginId, Timer>>,
     lines: Cell<(Option<Instant>, u32)>,
 }
@@ -47,8 +49,8 @@ impl Drop for Timer {
 }
 
 impl Environment {
-    pub(super) fn new(guests: Arc<Guests>, slot: Weak<VmSlot>) -> Self {
-        Self { guests, slot, timers: RefCell::default(), lines: Cell::new((None, 0)) }
+    pub(super) fn new(guests: Arc<Guests>, slot: Weak<VmSlot>, build: u64) -> Self {
+        Self { guests, slot, build, timers: RefCell::default(), lines: Cell::new((None, 0)) }
     }
 
     /// Whether this line still fits into the second.
@@ -111,12 +113,12 @@ impl tollgate_proxy_wasm::Environment for Environment {
         if self.timers.borrow().get(&plugin).is_some_and(|timer| timer.period == period) {
             return;
         }
-        let slot = self.slot.clone();
+        let (slot, build) = (self.slot.clone(), self.build);
         let task = tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(period).await;
                 let Some(slot) = slot.upgrade() else { return };
-                slot.tick(plugin);
+                slot.tick(build, plugin);
             }
         });
         self.timers.borrow_mut().insert(plugin, Timer { period, task: task.abort_handle() });

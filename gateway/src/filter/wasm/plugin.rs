@@ -1,12 +1,13 @@
 //! A Wasm filter on one worker.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tollgate_proxy_wasm::{Action, ContextId, Failure, Handles, PluginId, PluginSpec, StartError, Vm};
 
-use super::backoff::Cost;
+use super::backoff::{Backoff, Cost};
 use super::environment::Environment;
 use super::seat::Seat;
 use super::slot::{Live, VmSlot};
@@ -23,6 +24,7 @@ pub struct Plugin {
     home: Cell<Option<(u64, PluginId)>>,
     /// Starts in a VM that replaced a failed one.
     restarts: Cell<u64>,
+    backoff: RefCell<Backoff>,
 }
 
 /// A filter's part in one exchange.
@@ -56,8 +58,8 @@ impl Plugin {
         name: &Arc<str>,
         definition: &WasmFilter,
     ) -> Result<Rc<Self>, StartError> {
-        let is_same = |plugin: &Rc<Self>| plugin.name == *name && plugin.definition == *definition;
-        if let Some(running) = slot.plugins().into_iter().find(is_same) {
+        let is_same = |plugin: &Self| plugin.name == *name && plugin.definition == *definition;
+        if let Some(running) = slot.find(is_same) {
             return Ok(running);
         }
         let plugin = Rc::new(Self {
@@ -66,9 +68,10 @@ impl Plugin {
             definition: definition.clone(),
             home: Cell::new(None),
             restarts: Cell::new(0),
+            backoff: RefCell::default(),
         });
         if let Some(Live { vm, build }) = slot.vm()? {
-            plugin.start_in(&vm, build)?;
+            plugin.start_in(&vm, build).inspect_err(|_| slot.wake_orphans())?;
         }
         slot.register(&plugin);
         Ok(plugin)
@@ -106,15 +109,42 @@ impl Plugin {
         &self.slot
     }
 
+    /// Whether it runs as this in the VM.
+    pub(super) fn is_at(&self, build: u64, id: PluginId) -> bool {
+        self.home.get() == Some((build, id))
+    }
+
+    /// It failed; if that took its VM, whoever waits for that VM looks again.
+    pub(super) fn failed(&self, cost: Cost) {
+        self.backoff.borrow_mut().failed(cost, Instant::now());
+        self.slot.wake_orphans();
+    }
+
+    fn went_well(&self) {
+        let mut backoff = self.backoff.borrow_mut();
+        if !backoff.is_clear() {
+            backoff.went_well();
+        }
+    }
+
+    /// Whether it is kept from running after failures. Its neighbours in the VM are not.
+    pub fn is_circuit_open(&self) -> bool {
+        let backoff = self.backoff.borrow();
+        !backoff.is_clear() && backoff.is_resting(Instant::now())
+    }
+
     /// Begins the filter's part in an exchange.
     pub fn begin(self: &Rc<Self>, seat: Seat) -> Result<Context, BeginError> {
+        if self.is_circuit_open() {
+            return Err(BeginError::CircuitOpen);
+        }
         let Live { vm, build } = self.slot.vm()?.ok_or(BeginError::CircuitOpen)?;
         let id = match self.home.get() {
             Some((home, id)) if home == build => id,
-            _ => self.restart_in(&vm, build).inspect_err(|_| self.slot.failed(Cost::Time))?,
+            _ => self.restart_in(&vm, build).inspect_err(|_| self.failed(Cost::Time))?,
         };
         let created = vm.create_stream(id, Rc::new(seat));
-        let id = created.inspect_err(|failure| self.slot.failed(Cost::of(failure)))?;
+        let id = created.inspect_err(|failure| self.failed(Cost::of(failure)))?;
         Ok(Context { plugin: Rc::clone(self), vm, id, is_well: Cell::new(true), is_held: Cell::new(false) })
     }
 }
@@ -125,6 +155,7 @@ impl Drop for Plugin {
             && build == self.slot.build()
         {
             vm.remove_plugin(id);
+            self.slot.wake_orphans();
         }
     }
 }
@@ -151,7 +182,7 @@ impl Context {
         if let Err(failure) = &result {
             self.is_well.set(false);
             if !matches!(failure, Failure::Broken) {
-                self.plugin.slot.failed(Cost::of(failure));
+                self.plugin.failed(Cost::of(failure));
             }
         }
         result
@@ -182,11 +213,11 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         match self.vm.finish(self.id) {
-            Ok(()) if self.is_well.get() => self.plugin.slot.went_well(),
+            Ok(()) if self.is_well.get() => self.plugin.went_well(),
             Ok(()) | Err(Failure::Broken | Failure::UnknownContext) => {}
             Err(failure) => {
                 tracing::warn!(filter = &*self.plugin.name, %failure, "a filter failed at the end of an exchange");
-                self.plugin.slot.failed(Cost::of(&failure));
+                self.plugin.failed(Cost::of(&failure));
             }
         }
     }

@@ -83,7 +83,7 @@ fn number(exchange: &Exchange, path: &[u8]) -> Option<i64> {
     Some(match path {
         b"source\0port" => client_port(exchange).into(),
         b"destination\0port" => exchange.client.local.port().into(),
-        b"request\0time" => nanoseconds(exchange.time),
+        b"request\0time" => nanoseconds(exchange.time()),
         b"request\0duration" => i64::try_from(exchange.started.elapsed().as_nanos()).unwrap_or(i64::MAX),
         b"request\0size" => declared_length(&exchange.request.borrow().headers)?,
         b"response\0code" => exchange.response.borrow().as_ref()?.status.as_u16().into(),

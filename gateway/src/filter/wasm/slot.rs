@@ -102,9 +102,9 @@ impl VmSlot {
         &self.key
     }
 
-    /// A filter in this VM that lives, if its definition is this one.
-    pub(super) fn plugins(&self) -> Vec<Rc<Plugin>> {
-        self.plugins.borrow().iter().filter_map(Weak::upgrade).collect()
+    /// The filter in this VM that lives and is the one asked for.
+    pub(super) fn find(&self, is_it: impl Fn(&Plugin) -> bool) -> Option<Rc<Plugin>> {
+        self.plugins.borrow().iter().filter_map(Weak::upgrade).find(|plugin| is_it(plugin))
     }
 
     pub(super) fn register(&self, plugin: &Rc<Plugin>) {
@@ -124,18 +124,22 @@ impl VmSlot {
         if self.backoff.borrow().is_resting(Instant::now()) {
             return Ok(None);
         }
-        let environment = Rc::new(Environment::new(Arc::clone(&self.guests), Rc::downgrade(self)));
-        let vm = Vm::new(&self.module, &self.functions, self.key.spec(), environment)
-            .inspect_err(|_| self.failed(Cost::Time))?;
+        let build = self.build.get() + 1;
+        let environment = Environment::new(Arc::clone(&self.guests), Rc::downgrade(self), build);
+        let vm = Vm::new(&self.module, &self.functions, self.key.spec(), Rc::new(environment))
+            .inspect_err(|_| self.backoff.borrow_mut().failed(Cost::Time, Instant::now()))?;
         let vm = Rc::new(vm);
+        self.backoff.borrow_mut().went_well();
         self.current.replace(Some(Rc::clone(&vm)));
-        self.build.set(self.build.get() + 1);
+        self.build.set(build);
         Ok(Some(Live { vm, build: self.build.get() }))
     }
 
-    /// A callback failed the VM.
-    pub(super) fn failed(&self, cost: Cost) {
-        self.backoff.borrow_mut().failed(cost, Instant::now());
+    /// If the VM has failed: whoever it holds back is to look again.
+    pub(super) fn wake_orphans(&self) {
+        if self.live().is_some() {
+            return;
+        }
         for exchange in self.held.take().iter().filter_map(Weak::upgrade) {
             exchange.signals.wake();
         }
@@ -150,13 +154,6 @@ impl VmSlot {
         held.push(Rc::downgrade(exchange));
     }
 
-    /// An exchange went well.
-    pub(super) fn went_well(&self) {
-        if !self.backoff.borrow().is_clear() {
-            self.backoff.borrow_mut().went_well();
-        }
-    }
-
     /// The VM, if it is there and works.
     pub(super) fn live(&self) -> Option<Rc<Vm<Environment>>> {
         self.current.borrow().as_ref().filter(|vm| vm.failed().is_none()).cloned()
@@ -167,17 +164,16 @@ impl VmSlot {
         self.build.get()
     }
 
-    /// Whether guest code is kept from running after failures.
-    pub fn is_circuit_open(&self) -> bool {
-        self.backoff.borrow().is_resting(Instant::now())
-    }
-
-    /// A timer went off.
-    pub(super) fn tick(self: &Rc<Self>, plugin: PluginId) {
-        let Some(vm) = self.live() else { return };
-        if let Err(failure) = vm.on_tick(plugin) {
+    /// A timer of the VM of `build` went off; one of an earlier VM has nothing to say any more.
+    pub(super) fn tick(&self, build: u64, id: PluginId) {
+        let Some(vm) = self.live().filter(|_| build == self.build.get()) else { return };
+        let Some(plugin) = self.find(|plugin| plugin.is_at(build, id)) else { return };
+        if plugin.is_circuit_open() {
+            return;
+        }
+        if let Err(failure) = vm.on_tick(id) {
             tracing::warn!(%failure, "a filter failed in its timer");
-            self.failed(Cost::of(&failure));
+            plugin.failed(Cost::of(&failure));
         }
     }
 }
