@@ -67,7 +67,7 @@ fn route(index: usize) -> Route {
         1 => vec![],
         _ => vec![HostPattern::Exact(host(index).into())],
     };
-    let methods = if index % 5 == 0 { vec![Method::GET] } else { vec![] };
+    let methods = if index.is_multiple_of(5) { vec![Method::GET] } else { vec![] };
     let matches = Match { hosts, path, methods, headers: vec![], query: vec![] };
     let response =
         DirectResponse { status: StatusCode::OK, headers: HeaderMap::new(), body: bytes::Bytes::new() };

@@ -21,9 +21,8 @@ mod signals;
 pub mod wasm;
 
 pub use body::{BodyPipe, PipeError};
-pub use chain::{Chain, FilterInstance, Kind, FILTERS_MAX};
+pub use chain::{Chain, FILTERS_MAX, FilterInstance, Kind};
 pub use exchange::{Client, Exchange, RequestHead, ResponseHead, Side};
 pub use reply::Reply;
 pub use run::{Ended, FilterError, HeadersOutcome, Run};
 pub use signals::Waiter;
-

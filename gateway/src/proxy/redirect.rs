@@ -49,7 +49,8 @@ fn target(target: &PathAndQuery, route: &Route, redirect: &Redirect) -> String {
     match (&redirect.path, &route.matches.path) {
         (Some(RedirectPath::Full(path)), _) => query(path),
         (Some(RedirectPath::Prefix(replacement)), PathPattern::Prefix(prefix)) => {
-            rewritten(target, prefix, replacement).map_or_else(|| target.to_string(), |target| target.to_string())
+            rewritten(target, prefix, replacement)
+                .map_or_else(|| target.to_string(), |target| target.to_string())
         }
         _ => target.as_str().to_owned(),
     }

@@ -19,13 +19,15 @@ use crate::generation::{Generation, Site};
 
 /// Runs a worker until it has drained or the control side is gone.
 pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, commands: Receiver<Command>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "a worker has no runtime");
-            return;
-        }
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+        {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "a worker has no runtime");
+                return;
+            }
+        };
     runtime.block_on(live(shared, site, listeners, commands));
     // What is left, connections beyond the drain limit, is dropped with the runtime.
 }
