@@ -12,7 +12,8 @@ pub struct Limits {
     pub header_count_max: NonZeroU32,
     /// Bytes of a request body, streamed or not. Beyond: 413. Default 64 MiB.
     pub body_bytes_max: NonZeroU64,
-    /// Bytes held while a filter pauses: a request beyond it gets 413, a response 502. Default 1 MiB.
+    /// Bytes held while a filter pauses: a request beyond it gets 413; a response 502, or it is cut if
+    /// its head has gone out by then. Default 1 MiB.
     pub buffer_bytes_max: NonZeroU64,
     /// Client connections open at once over all workers. Beyond: closed at accept. Default 10 000.
     pub connections_max: NonZeroU32,

@@ -10,8 +10,8 @@ use super::body::RequestBody;
 use super::error::ProxyError;
 use super::flight::Flight;
 use super::length::Length;
-use super::response_body::ResponseBody;
-use crate::filter::{BodyPipe, HeadersOutcome, Reply, ResponseHead, Side};
+use super::response_body::{Cut, ResponseBody};
+use crate::filter::{BodyPipe, HeadersOutcome, PipeError, Reply, ResponseHead, Side};
 use crate::upstream::PooledBody;
 
 /// A head and where its body comes from.
@@ -58,9 +58,24 @@ pub(super) async fn send(flight: &Rc<Flight>, answer: Answer) -> Result<Response
         true => None,
         false => BodyPipe::new(flight.run(), Side::Response),
     };
+    let mut body = ResponseBody::new(flight, content, pipe);
+    if let Err(cut) = body.begin().await {
+        return instead(flight, cut);
+    }
     let head = flight.exchange.send_response(flight.run().has_guests());
     let head = head.ok_or(ProxyError::BadResponse("it has no head"))?;
-    Ok(respond(flight, head, ResponseBody::new(flight, content, pipe)))
+    Ok(respond(flight, head, body))
+}
+
+/// What is answered when the body ends before the head was sent.
+fn instead(flight: &Rc<Flight>, cut: Cut) -> Result<Response<ResponseBody>, ProxyError> {
+    Err(match cut {
+        Cut::Pipe(PipeError::Replied(reply)) => return Ok(bare(flight, *reply)),
+        Cut::Pipe(PipeError::TooLarge { max }) => ProxyError::ResponseTooLarge { max },
+        Cut::Pipe(PipeError::Filter(error)) => error.into(),
+        Cut::Upstream(_) => ProxyError::BadResponse("its body broke off"),
+        Cut::TotalTimeout => ProxyError::TotalTimeout,
+    })
 }
 
 /// An answer that passes no filter.

@@ -1,6 +1,7 @@
 //! The response body on its way to the client: counted, bounded in time, and through the filters that
 //! look at bodies.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,11 +20,13 @@ pub struct ResponseBody {
     flight: Rc<Flight>,
     pipe: Option<Box<BodyPipe>>,
     has_read_all: bool,
+    /// What the filters had let go before the head was sent.
+    first: Option<Frame<Bytes>>,
 }
 
-/// Why a response body was cut. The head is gone, so the client can only see the connection end.
+/// Why a response body was cut. If the head is gone, the client can only see the connection end.
 #[derive(Debug, thiserror::Error)]
-enum Cut {
+pub(super) enum Cut {
     #[error("the upstream's body failed")]
     Upstream(#[source] hyper::Error),
     #[error(transparent)]
@@ -35,7 +38,22 @@ enum Cut {
 impl ResponseBody {
     pub(super) fn new(flight: &Rc<Flight>, content: Content, pipe: Option<BodyPipe>) -> Self {
         let has_read_all = content.is_empty();
-        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), has_read_all }
+        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), has_read_all, first: None }
+    }
+
+    /// Waits while a filter holds back the beginning of the body: until it lets go, or fails, the head
+    /// can still be another. A body whose beginning has not come yet is not waited for.
+    pub(super) async fn begin(&mut self) -> Result<(), Cut> {
+        let Some(mut pipe) = self.pipe.take() else { return Ok(()) };
+        let begun = poll_fn(|cx| match self.poll_pipe(&mut pipe, cx) {
+            Poll::Ready(frame) => Poll::Ready(frame.transpose()),
+            Poll::Pending if pipe.is_paused() => Poll::Pending,
+            Poll::Pending => Poll::Ready(Ok(None)),
+        });
+        let begun = begun.await;
+        self.pipe = Some(pipe);
+        self.first = begun?;
+        Ok(())
     }
 
     /// Whether filters may change it on its way.
@@ -111,9 +129,13 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let polled = match this.pipe.take() {
-            None => this.poll_content(cx),
-            Some(mut pipe) => {
+        let polled = match (this.first.take(), this.pipe.take()) {
+            (Some(frame), pipe) => {
+                this.pipe = pipe;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            (None, None) => this.poll_content(cx),
+            (None, Some(mut pipe)) => {
                 let polled = this.poll_pipe(&mut pipe, cx);
                 this.pipe = Some(pipe);
                 polled
@@ -143,7 +165,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.pipe {
             None => self.content.is_empty(),
-            Some(pipe) => pipe.is_complete() && !pipe.has_output(),
+            Some(pipe) => self.first.is_none() && pipe.is_complete() && !pipe.has_output(),
         }
     }
 
