@@ -5,6 +5,7 @@
 //! piece is told apart by `end_of_stream`, and is told even if it is empty.
 
 use std::collections::VecDeque;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -14,6 +15,7 @@ use tollgate_proxy_wasm::PauseKind;
 use super::exchange::{Body, Side};
 use super::reply::Reply;
 use super::run::{FilterError, Run, Verdict};
+use super::signals::Waiter;
 use crate::telemetry::Phase;
 
 /// Why a body cannot go on.
@@ -55,7 +57,16 @@ pub struct BodyPipe {
     side: Side,
     stages: Vec<Stage>,
     out: VecDeque<Frame<Bytes>>,
+    has_read_all: bool,
     is_complete: bool,
+}
+
+/// What the source of a body gives.
+pub struct Fed {
+    /// The next frame; `None` at the end.
+    pub frame: Option<Frame<Bytes>>,
+    /// Whether nothing follows it.
+    pub is_last: bool,
 }
 
 impl BodyPipe {
@@ -74,17 +85,46 @@ impl BodyPipe {
             has_trailers: false,
         };
         let stages = positions.into_iter().map(stage).collect();
-        Some(Self { side, stages, out: VecDeque::new(), is_complete: false })
+        Some(Self { side, stages, out: VecDeque::new(), has_read_all: false, is_complete: false })
     }
 
-    /// The next frame for the other side.
-    pub fn pop(&mut self) -> Option<Frame<Bytes>> {
-        self.out.pop_front()
+    /// The next frame that the filters let go; `None` at the end. Asks `source` for more as long as no
+    /// filter wants back-pressure. Pending while the source is, or while a filter holds the rest back:
+    /// then the task is woken when a filter asks for something.
+    pub fn poll<E: From<PipeError>>(
+        &mut self,
+        run: &Run,
+        waiter: Waiter,
+        cx: &mut Context<'_>,
+        mut source: impl FnMut(&mut Context<'_>) -> Poll<Result<Fed, E>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        loop {
+            if let Some(frame) = self.out.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.is_complete {
+                return Poll::Ready(None);
+            }
+            run.wait(waiter, cx);
+            let is_closed = self.has_read_all || self.is_choked(run.exchange().buffer_bytes_max);
+            let fed = if is_closed { Poll::Pending } else { source(cx) };
+            let stepped = match fed {
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Ok(fed)) => self.push(run, fed),
+                Poll::Pending => match self.resume(run) {
+                    Ok(()) if !self.is_complete && self.out.is_empty() => return Poll::Pending,
+                    resumed => resumed,
+                },
+            };
+            if let Err(error) = stepped {
+                return Poll::Ready(Some(Err(error.into())));
+            }
+        }
     }
 
-    /// Whether the end has come out; nothing follows what [`Self::pop`] still gives.
+    /// Whether all has come out.
     pub fn is_complete(&self) -> bool {
-        self.is_complete
+        self.is_complete && self.out.is_empty()
     }
 
     /// Whether a filter holds the end back.
@@ -93,23 +133,20 @@ impl BodyPipe {
     }
 
     /// Whether no more should be read: a filter that asked for back-pressure is paused.
-    pub fn is_choked(&self, max: usize) -> bool {
+    fn is_choked(&self, max: usize) -> bool {
         let chokes = |stage: &Stage| {
             stage.is_paused && matches!(stage.kind, PauseKind::Watermark) && stage.held.len() >= max
         };
         self.stages.iter().any(chokes)
     }
 
-    /// Whether [`Self::pop`] has something to give.
-    pub fn has_output(&self) -> bool {
-        !self.out.is_empty()
-    }
-
-    /// A frame has arrived, or, with `None`, the end; `is_last` says that nothing follows.
-    pub fn push(&mut self, run: &Run, frame: Option<Frame<Bytes>>, is_last: bool) -> Result<(), PipeError> {
-        match frame.map(Frame::into_data) {
+    /// A frame has arrived, or the end.
+    fn push(&mut self, run: &Run, fed: Fed) -> Result<(), PipeError> {
+        let is_end = fed.frame.as_ref().is_none_or(Frame::is_trailers);
+        self.has_read_all = is_end || fed.is_last;
+        match fed.frame.map(Frame::into_data) {
             None => self.push_data(run, Bytes::new(), true),
-            Some(Ok(bytes)) => self.push_data(run, bytes, is_last),
+            Some(Ok(bytes)) => self.push_data(run, bytes, fed.is_last),
             Some(Err(frame)) => match frame.into_trailers() {
                 Ok(trailers) => self.push_trailers(run, trailers),
                 Err(_) => Ok(()),
@@ -129,7 +166,7 @@ impl BodyPipe {
     }
 
     /// Lets go what filters resumed outside a callback.
-    pub fn resume(&mut self, run: &Run) -> Result<(), PipeError> {
+    fn resume(&mut self, run: &Run) -> Result<(), PipeError> {
         run.check_closed()?;
         if let Some((_, reply)) = run.exchange().signals.take_reply() {
             return Err(PipeError::Replied(Box::new(reply)));

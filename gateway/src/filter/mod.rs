@@ -20,7 +20,7 @@ mod run;
 mod signals;
 pub mod wasm;
 
-pub use body::{BodyPipe, PipeError};
+pub use body::{BodyPipe, Fed, PipeError};
 pub use chain::{Chain, FILTERS_MAX, FilterInstance, Kind};
 pub use exchange::{Client, Exchange, RequestHead, ResponseHead, Side};
 pub use reply::Reply;

@@ -155,7 +155,7 @@ struct Nowhere {
 impl Environment for Nowhere {
     type Stream = NoStream;
 
-    /// The VM itself keeps the last lines for its [`StartError`].
+    /// The VM itself keeps the last lines for its [`StartError`](tollgate_proxy_wasm::StartError).
     fn log(&self, _: Option<&Plugin>, _: Option<&NoStream>, _: LogLevel, _: &[u8]) {}
 
     fn log_level(&self) -> LogLevel {

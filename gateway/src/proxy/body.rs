@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::error::ProxyError;
 use super::flight::{BodyFailure, Flight};
-use crate::filter::{BodyPipe, PipeError, Side, Waiter};
+use crate::filter::{BodyPipe, Fed, PipeError, Side, Waiter};
 use crate::upstream::BoxError;
 
 /// A request body. Nothing is read ahead but what a filter holds back.
@@ -19,17 +19,15 @@ pub struct RequestBody {
     incoming: Incoming,
     flight: Rc<Flight>,
     pipe: Option<Box<BodyPipe>>,
-    has_read_all: bool,
 }
 
 impl RequestBody {
     pub(super) fn new(flight: &Rc<Flight>, incoming: Incoming) -> Self {
-        let has_read_all = incoming.is_end_stream();
-        let pipe = match has_read_all {
+        let pipe = match incoming.is_end_stream() {
             true => None,
             false => BodyPipe::new(flight.run(), Side::Request).map(Box::new),
         };
-        Self { incoming, flight: Rc::clone(flight), pipe, has_read_all }
+        Self { incoming, flight: Rc::clone(flight), pipe }
     }
 
     /// Whether filters may change it on its way.
@@ -61,47 +59,19 @@ impl RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         let flight = Rc::clone(&self.flight);
-        let run = flight.run();
-        let max = flight.exchange.buffer_bytes_max;
-        loop {
-            if let Some(frame) = pipe.pop() {
-                return Poll::Ready(Some(Ok(frame)));
-            }
-            if pipe.is_complete() {
-                return Poll::Ready(None);
-            }
-            let stepped = if self.has_read_all || pipe.is_choked(max) {
-                run.wait(Waiter::RequestBody, cx);
-                pipe.resume(run).map(|()| pipe.is_complete() || pipe.has_output())
-            } else {
-                run.wait(Waiter::RequestBody, cx);
-                match self.poll_incoming(cx) {
-                    Poll::Pending => pipe.resume(run).map(|()| pipe.has_output()),
-                    Poll::Ready(Some(Err(error))) => {
-                        return Poll::Ready(Some(Err(BodyFailure::Error(error))));
-                    }
-                    Poll::Ready(frame) => {
-                        let frame = frame.and_then(Result::ok);
-                        let is_end = frame.as_ref().is_none_or(Frame::is_trailers);
-                        self.has_read_all = is_end || self.incoming.is_end_stream();
-                        pipe.push(run, frame, self.has_read_all).map(|()| true)
-                    }
-                }
-            };
-            match stepped {
-                Ok(true) => {}
-                Ok(false) => return Poll::Pending,
-                Err(PipeError::Replied(reply)) => {
-                    return Poll::Ready(Some(Err(BodyFailure::Reply(reply))));
-                }
-                Err(PipeError::TooLarge { max }) => {
-                    let error = ProxyError::BodyTooLarge { max: max as u64 };
-                    return Poll::Ready(Some(Err(BodyFailure::Error(error))));
-                }
-                Err(PipeError::Filter(error)) => {
-                    return Poll::Ready(Some(Err(BodyFailure::Error(error.into()))));
-                }
-            }
+        pipe.poll(flight.run(), Waiter::RequestBody, cx, |cx| {
+            let frame = ready!(self.poll_incoming(cx)).transpose().map_err(BodyFailure::Error)?;
+            Poll::Ready(Ok(Fed { frame, is_last: self.incoming.is_end_stream() }))
+        })
+    }
+}
+
+impl From<PipeError> for BodyFailure {
+    fn from(error: PipeError) -> Self {
+        match error {
+            PipeError::Replied(reply) => Self::Reply(reply),
+            PipeError::TooLarge { max } => Self::Error(ProxyError::BodyTooLarge { max: max as u64 }),
+            PipeError::Filter(error) => Self::Error(error.into()),
         }
     }
 }
@@ -137,7 +107,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.pipe {
             None => self.incoming.is_end_stream(),
-            Some(pipe) => pipe.is_complete() && !pipe.has_output(),
+            Some(pipe) => pipe.is_complete(),
         }
     }
 

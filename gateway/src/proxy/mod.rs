@@ -1,6 +1,6 @@
 //! The spine: one request, from its head to its line in the access log.
 //!
-//! [`handle`] shows the order on one screen. `admit` checks and normalises, `forward` sends, `answer`
+//! [`handle()`] shows the order on one screen. `admit` checks and normalises, `forward` sends, `answer`
 //! builds what goes back, `respond` is the one place that turns errors into HTTP answers, `flight` is
 //! the request's life: it ends, and is counted and logged, when the last byte has gone out or the
 //! client has gone away.

@@ -4,14 +4,14 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::answer::Content;
 use super::flight::Flight;
-use crate::filter::{BodyPipe, FilterError, PipeError, Waiter};
+use crate::filter::{BodyPipe, Fed, FilterError, PipeError, Waiter};
 use crate::upstream::BoxError;
 
 /// A response body. Dropped early, by a client that goes away, it ends the upstream's work too.
@@ -19,7 +19,6 @@ pub struct ResponseBody {
     content: Content,
     flight: Rc<Flight>,
     pipe: Option<Box<BodyPipe>>,
-    has_read_all: bool,
     /// What the filters had let go before the head was sent.
     first: Option<Frame<Bytes>>,
 }
@@ -37,8 +36,7 @@ pub(super) enum Cut {
 
 impl ResponseBody {
     pub(super) fn new(flight: &Rc<Flight>, content: Content, pipe: Option<BodyPipe>) -> Self {
-        let has_read_all = content.is_empty();
-        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), has_read_all, first: None }
+        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), first: None }
     }
 
     /// Waits while a filter holds back the beginning of the body: until it lets go, or fails, the head
@@ -76,36 +74,10 @@ impl ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let flight = Rc::clone(&self.flight);
-        let run = flight.run();
-        let max = flight.exchange.buffer_bytes_max;
-        loop {
-            if let Some(frame) = pipe.pop() {
-                return Poll::Ready(Some(Ok(frame)));
-            }
-            if pipe.is_complete() {
-                return Poll::Ready(None);
-            }
-            run.wait(Waiter::ResponseBody, cx);
-            let stepped = if self.has_read_all || pipe.is_choked(max) {
-                pipe.resume(run).map(|()| pipe.is_complete() || pipe.has_output())
-            } else {
-                match self.poll_content(cx) {
-                    Poll::Pending => pipe.resume(run).map(|()| pipe.has_output()),
-                    Poll::Ready(Some(Err(cut))) => return Poll::Ready(Some(Err(cut))),
-                    Poll::Ready(frame) => {
-                        let frame = frame.and_then(Result::ok);
-                        let is_end = frame.as_ref().is_none_or(Frame::is_trailers);
-                        self.has_read_all = is_end || self.content.is_empty();
-                        pipe.push(run, frame, self.has_read_all).map(|()| true)
-                    }
-                }
-            };
-            match stepped {
-                Ok(true) => {}
-                Ok(false) => return Poll::Pending,
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
-            }
-        }
+        pipe.poll(flight.run(), Waiter::ResponseBody, cx, |cx| {
+            let frame = ready!(self.poll_content(cx)).transpose()?;
+            Poll::Ready(Ok(Fed { frame, is_last: self.content.is_empty() }))
+        })
     }
 
     /// Cuts a body that takes beyond `limits.total_timeout`.
@@ -165,7 +137,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.pipe {
             None => self.content.is_empty(),
-            Some(pipe) => self.first.is_none() && pipe.is_complete() && !pipe.has_output(),
+            Some(pipe) => self.first.is_none() && pipe.is_complete(),
         }
     }
 

@@ -1,24 +1,24 @@
-//! One exchange's way through its chain: which filters ran, and calling them.
+//! One exchange's way through its chain: which filters ran, and calling them. `verdict` reads what a
+//! callback came to, `pause` waits for a filter that holds the exchange back.
+
+mod pause;
+mod verdict;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Instant;
 
-use tollgate_proxy_wasm::{Action, Failure, PauseKind};
+use tollgate_proxy_wasm::{Action, PauseKind};
 
 use super::chain::{Chain, FilterInstance, Kind};
 use super::exchange::{Exchange, Side};
 use super::native::{headers, rate_limit};
 use super::reply::Reply;
-use super::signals::Waiter;
-use super::wasm::{BeginError, Context, Plugin, Seat};
+use super::wasm::{Context, Plugin, Seat};
 use crate::limit::Decision;
-use crate::policy::filter::OnFailure;
 use crate::telemetry::Phase;
-use crate::telemetry::metrics::{FilterFailure, FilterOutcome};
+use verdict::kind_of_refusal;
 
 /// What a chain made of a side's headers.
 #[must_use]
@@ -267,226 +267,14 @@ impl Run {
         }
     }
 
-    /// Reads a guest's result together with what it asked for in the callback.
-    fn judge(
-        &self,
-        position: usize,
-        filter: &FilterInstance,
-        phase: Phase,
-        result: Result<Action, Failure>,
-    ) -> Result<Verdict, String> {
-        let signals = &self.exchange.signals;
-        let refusal = signals.take_refusal().filter(|(by, _)| *by == position);
-        let action = match result {
-            Ok(action) => action,
-            Err(failure) => {
-                filter.metrics.failure(kind_of(&failure));
-                return Err(failure.to_string());
-            }
-        };
-        if let Some((_, refusal)) = refusal {
-            filter.metrics.failure(FilterFailure::Host);
-            return Err(refusal.to_string());
-        }
-        if let Some((by, reply)) = signals.take_reply() {
-            self.note(by, phase, &reply.reason);
-            return Ok(Verdict::Replied(Box::new(reply)));
-        }
-        if signals.closed_by() == Some(position) {
-            self.note(position, phase, "closed the stream");
-        }
-        Ok(match action {
-            Action::Continue => Verdict::Continue,
-            Action::Pause(kind) if signals.take_resumed(position, side_of(phase)) => {
-                let _ = kind;
-                Verdict::Continue
-            }
-            Action::Pause(kind) => Verdict::Pause(kind),
-        })
-    }
-
-    /// Counts a headers callback and applies `on_failure`.
-    fn conclude(
-        &self,
-        position: usize,
-        filter: &FilterInstance,
-        phase: Phase,
-        verdict: Result<Verdict, String>,
-        started: Instant,
-    ) -> Result<Verdict, FilterError> {
-        self.count(filter, phase, &verdict, started);
-        match verdict {
-            Ok(verdict) => {
-                if let Verdict::Replied(reply) = &verdict {
-                    self.note(position, phase, &reply.reason);
-                }
-                Ok(verdict)
-            }
-            Err(reason) => self.fail(position, filter, phase, reason).map(|()| Verdict::Continue),
-        }
-    }
-
-    fn count(
-        &self,
-        filter: &FilterInstance,
-        phase: Phase,
-        verdict: &Result<Verdict, String>,
-        started: Instant,
-    ) {
-        let outcome = match verdict {
-            Ok(Verdict::Continue) => FilterOutcome::Continue,
-            Ok(Verdict::Pause(_)) => FilterOutcome::Pause,
-            Ok(Verdict::Replied(reply)) if reply.status.is_client_error() => FilterOutcome::Deny,
-            Ok(Verdict::Replied(_)) => FilterOutcome::Respond,
-            Err(_) => FilterOutcome::Fail,
-        };
-        filter.metrics.call(phase, outcome, started.elapsed());
-    }
-
-    /// A filter failed: it takes no part any more, and the exchange goes on or ends by its policy.
-    fn fail(
-        &self,
-        position: usize,
-        filter: &FilterInstance,
-        phase: Phase,
-        reason: String,
-    ) -> Result<(), FilterError> {
-        let part =
-            self.parts.borrow_mut().get_mut(position).map(|part| std::mem::replace(part, Part::Absent));
-        drop(part);
-        match filter.on_failure {
-            OnFailure::Open => {
-                tracing::debug!(filter = &*filter.name, reason, "a filter failed open");
-                Ok(())
-            }
-            OnFailure::Closed => {
-                self.note(position, phase, &reason);
-                Err(FilterError::Failed { filter: Arc::clone(&filter.name), reason })
-            }
-        }
-    }
-
-    /// Waits while the filter at `position` holds the headers back.
-    async fn settle(
-        &self,
-        position: usize,
-        side: Side,
-        verdict: Verdict,
-    ) -> Result<Option<Box<Reply>>, FilterError> {
-        let signals = &self.exchange.signals;
-        match verdict {
-            Verdict::Continue => self.check_closed().map(|()| None),
-            Verdict::Replied(reply) => Ok(Some(reply)),
-            Verdict::Pause(_) => {
-                self.check_closed()?;
-                self.hold(position);
-                poll_fn(|cx| {
-                    if signals.take_resumed(position, side) || signals.is_urgent() || self.is_orphan(position)
-                    {
-                        return Poll::Ready(());
-                    }
-                    signals.register(Waiter::Spine, cx);
-                    Poll::Pending
-                })
-                .await;
-                self.check_closed()?;
-                if let Some((by, reply)) = signals.take_reply() {
-                    self.note(by, phase_of(side), &reply.reason);
-                    return Ok(Some(Box::new(reply)));
-                }
-                self.release_orphan(position, phase_of(side))?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// The filter at `position` holds the exchange back: it is to be woken if the VM fails.
-    pub(super) fn hold(&self, position: usize) {
-        if let Some(Part::Guest(context)) = self.parts.borrow().get(position) {
-            context.hold(&self.exchange);
-        }
-    }
-
-    /// Whether what the filter at `position` held back goes on because its VM is gone.
-    pub(super) fn release_orphan(&self, position: usize, phase: Phase) -> Result<bool, FilterError> {
-        let Some(filter) = self.chain.filters.get(position).filter(|_| self.is_orphan(position)) else {
-            return Ok(false);
-        };
-        let reason = "its VM failed while the exchange waited for it".to_owned();
-        self.fail(position, filter, phase, reason).map(|()| true)
-    }
-
-    fn is_orphan(&self, position: usize) -> bool {
-        matches!(self.parts.borrow().get(position), Some(Part::Guest(context)) if context.is_orphaned())
-    }
-
-    /// An error if a filter reset the stream.
-    pub(super) fn check_closed(&self) -> Result<(), FilterError> {
-        match self.exchange.signals.closed_by().and_then(|position| self.chain.filters.get(position)) {
-            Some(filter) => Err(FilterError::Closed { filter: Arc::clone(&filter.name) }),
-            None => Ok(()),
-        }
-    }
-
-    /// Wakes this task when a filter asks for something outside a callback of this exchange.
-    pub fn wait(&self, waiter: Waiter, cx: &std::task::Context<'_>) {
-        if self.chain.has_guests {
-            self.exchange.signals.register(waiter, cx);
-        }
-    }
-
     /// The exchange's data.
     pub fn exchange(&self) -> &Rc<Exchange> {
         &self.exchange
-    }
-
-    /// The first filter that ended the exchange stays on record.
-    fn note(&self, position: usize, phase: Phase, reason: &str) {
-        let Some(filter) = self.chain.filters.get(position) else { return };
-        self.ended.borrow_mut().get_or_insert_with(|| Ended {
-            filter: Arc::clone(&filter.name),
-            phase,
-            reason: reason.to_owned(),
-        });
     }
 
     /// Ends every filter's part, guests' `on_done`, `on_log` and `on_delete` included.
     pub fn finish(&self) {
         let parts = std::mem::take(&mut *self.parts.borrow_mut());
         drop(parts);
-    }
-}
-
-fn kind_of(failure: &Failure) -> FilterFailure {
-    match failure {
-        Failure::Budget { .. } => FilterFailure::Budget,
-        Failure::Trap { .. } => FilterFailure::Trap,
-        Failure::Broken | Failure::UnknownContext | Failure::Reentered => FilterFailure::Host,
-    }
-}
-
-fn kind_of_refusal(error: &BeginError) -> FilterFailure {
-    match error {
-        BeginError::CircuitOpen => FilterFailure::CircuitOpen,
-        BeginError::Start(_) => FilterFailure::Host,
-        BeginError::Failed(failure) => kind_of(failure),
-    }
-}
-
-fn side_of(phase: Phase) -> Side {
-    match phase {
-        Phase::RequestHeaders | Phase::RequestBody | Phase::RequestTrailers => Side::Request,
-        Phase::ResponseHeaders
-        | Phase::ResponseBody
-        | Phase::ResponseTrailers
-        | Phase::Done
-        | Phase::Background => Side::Response,
-    }
-}
-
-fn phase_of(side: Side) -> Phase {
-    match side {
-        Side::Request => Phase::RequestHeaders,
-        Side::Response => Phase::ResponseHeaders,
     }
 }

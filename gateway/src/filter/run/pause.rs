@@ -1,0 +1,93 @@
+//! Waiting for a filter that holds an exchange back.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::{FilterError, Part, Run, Verdict};
+use crate::filter::exchange::Side;
+use crate::filter::reply::Reply;
+use crate::filter::signals::Waiter;
+use crate::telemetry::Phase;
+
+impl Run {
+    /// Waits while the filter at `position` holds the headers back.
+    pub(super) async fn settle(
+        &self,
+        position: usize,
+        side: Side,
+        verdict: Verdict,
+    ) -> Result<Option<Box<Reply>>, FilterError> {
+        let signals = &self.exchange.signals;
+        match verdict {
+            Verdict::Continue => self.check_closed().map(|()| None),
+            Verdict::Replied(reply) => Ok(Some(reply)),
+            Verdict::Pause(_) => {
+                self.check_closed()?;
+                self.hold(position);
+                poll_fn(|cx| {
+                    if signals.take_resumed(position, side) || signals.is_urgent() || self.is_orphan(position)
+                    {
+                        return Poll::Ready(());
+                    }
+                    signals.register(Waiter::Spine, cx);
+                    Poll::Pending
+                })
+                .await;
+                self.check_closed()?;
+                if let Some((by, reply)) = signals.take_reply() {
+                    self.note(by, phase_of(side), &reply.reason);
+                    return Ok(Some(Box::new(reply)));
+                }
+                self.release_orphan(position, phase_of(side))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The filter at `position` holds the exchange back: it is to be woken if the VM fails.
+    pub(in crate::filter) fn hold(&self, position: usize) {
+        if let Some(Part::Guest(context)) = self.parts.borrow().get(position) {
+            context.hold(&self.exchange);
+        }
+    }
+
+    /// Whether what the filter at `position` held back goes on because its VM is gone.
+    pub(in crate::filter) fn release_orphan(
+        &self,
+        position: usize,
+        phase: Phase,
+    ) -> Result<bool, FilterError> {
+        let Some(filter) = self.chain.filters.get(position).filter(|_| self.is_orphan(position)) else {
+            return Ok(false);
+        };
+        let reason = "its VM failed while the exchange waited for it".to_owned();
+        self.fail(position, filter, phase, reason).map(|()| true)
+    }
+
+    fn is_orphan(&self, position: usize) -> bool {
+        matches!(self.parts.borrow().get(position), Some(Part::Guest(context)) if context.is_orphaned())
+    }
+
+    /// Wakes this task when a filter asks for something outside a callback of this exchange.
+    pub fn wait(&self, waiter: Waiter, cx: &std::task::Context<'_>) {
+        if self.chain.has_guests {
+            self.exchange.signals.register(waiter, cx);
+        }
+    }
+
+    /// An error if a filter reset the stream.
+    pub(in crate::filter) fn check_closed(&self) -> Result<(), FilterError> {
+        match self.exchange.signals.closed_by().and_then(|position| self.chain.filters.get(position)) {
+            Some(filter) => Err(FilterError::Closed { filter: Arc::clone(&filter.name) }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn phase_of(side: Side) -> Phase {
+    match side {
+        Side::Request => Phase::RequestHeaders,
+        Side::Response => Phase::ResponseHeaders,
+    }
+}
