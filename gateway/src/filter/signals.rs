@@ -51,8 +51,12 @@ impl Signals {
         self.closed_by.get()
     }
 
+    /// The first of a filter counts. One that another filter left behind, in the end of its part, must
+    /// not hide this one's.
     pub(super) fn refuse(&self, position: usize, refusal: Refusal) {
-        self.refused.set(self.refused.get().or(Some((position, refusal))));
+        if self.refused.get().is_none_or(|(by, _)| by != position) {
+            self.refused.set(Some((position, refusal)));
+        }
     }
 
     pub(super) fn take_refusal(&self) -> Option<(usize, Refusal)> {

@@ -44,10 +44,8 @@ impl Run {
         }
         Ok(match action {
             Action::Continue => Verdict::Continue,
-            Action::Pause(kind) if signals.take_resumed(position, side_of(phase)) => {
-                let _ = kind;
-                Verdict::Continue
-            }
+            // It resumed the stream in the very callback that pauses it.
+            Action::Pause(_) if signals.take_resumed(position, side_of(phase)) => Verdict::Continue,
             Action::Pause(kind) => Verdict::Pause(kind),
         })
     }
