@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -27,8 +27,14 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// Builds all of them and gives the folder where they are.
+///
+/// A runner may give each test a process of its own, so the copy is made under a lock on a file
+/// beside it.
 fn build() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk-examples");
+    fs::create_dir_all(&folder).unwrap();
+    let turn = File::create(folder.join("lock")).unwrap();
+    turn.lock().unwrap();
     let package = folder.join("package");
     copy(&published(), &package);
     // The copy lies inside our own workspace, of which it is no member.
