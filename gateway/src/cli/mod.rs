@@ -1,15 +1,15 @@
 //! The command line: arguments, subcommands, exit codes.
 //!
-//! One file a subcommand: [`run`], [`check`], [`demo`], [`upstream`], and the compiler's process,
+//! One file a subcommand: [`run`], [`check`], [`explain`], [`demo`], [`upstream`], and the compiler's process,
 //! which the gateway starts itself. What is asked for goes to standard output, what is told about it
 //! to standard error.
 //!
 //! | Code | Meaning |
 //! | --- | --- |
 //! | 0 | done; for `run` also: drained after SIGTERM or SIGINT |
-//! | 1 | `check`: the policy has errors; `demo`: a step did not do what it should |
+//! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `demo`: a step did not do what it should |
 //! | 64 | the command line is wrong |
-//! | 65 | `run`: the policy is wrong, or a filter of it does not start |
+//! | 65 | `run`, `explain`: the policy is wrong, or a filter of it does not start |
 //! | 70 | the gateway or its machine failed: a port is taken, a folder cannot be written |
 //! | 128 + n | `run`: ended at once by a second signal n |
 
@@ -17,6 +17,7 @@ mod cache_dir;
 mod check;
 mod compile;
 mod demo;
+mod explain;
 mod lifetime;
 mod run;
 mod upstream;
@@ -51,6 +52,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    Explain(explain::Args),
     Upstream(upstream::Args),
     Demo(demo::Args),
     #[command(name = COMPILE_SUBCOMMAND, hide = true)]
@@ -61,6 +63,7 @@ const EXAMPLES: &str = "\
 Examples:
   tollgate demo                          a tour with real requests
   tollgate check policy.yaml             what is wrong with a policy, and where
+  tollgate explain policy.yaml GET /x    which route takes a request, and why
   tollgate run policy.yaml               serve it; edit the file, and the gateway follows
   tollgate upstream --listen [::1]:9000  something to send requests to
 
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args, begun),
         Command::Check(args) => check::check(&args).into(),
+        Command::Explain(args) => explain::explain(&args).into(),
         Command::Upstream(args) => upstream::run(&args).into(),
         Command::Demo(args) => demo::run(&args).into(),
         Command::Compile(args) => compile::run(args),

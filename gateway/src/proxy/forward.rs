@@ -106,7 +106,7 @@ pub(super) fn rewrite_prefix(flight: &Flight, pattern: &PathPattern, replacement
 }
 
 /// The target with `prefix`, whole segments of it, replaced.
-pub(super) fn rewritten(target: &PathAndQuery, prefix: &str, replacement: &str) -> Option<PathAndQuery> {
+pub(crate) fn rewritten(target: &PathAndQuery, prefix: &str, replacement: &str) -> Option<PathAndQuery> {
     let rest = target.path().strip_prefix(prefix.trim_end_matches('/'))?;
     if !rest.is_empty() && !rest.starts_with('/') {
         return None;

@@ -19,5 +19,6 @@ mod response_body;
 
 pub use body::RequestBody;
 pub use error::{Abort, ProxyError};
+pub(crate) use forward::rewritten;
 pub use handle::handle;
 pub use response_body::ResponseBody;

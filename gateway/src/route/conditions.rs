@@ -14,12 +14,12 @@ pub(super) fn hold(matches: &Match, request: &RequestView<'_>) -> bool {
         && matches.query.iter().all(|condition| query_holds(condition, request.query.unwrap_or_default()))
 }
 
-fn header_holds(condition: &HeaderMatch, request: &RequestView<'_>) -> bool {
+pub(super) fn header_holds(condition: &HeaderMatch, request: &RequestView<'_>) -> bool {
     let values = request.headers.get_all(&condition.name);
     any_holds(&condition.value, values.iter().map(|value| value.as_bytes()))
 }
 
-fn query_holds(condition: &QueryMatch, query: &str) -> bool {
+pub(super) fn query_holds(condition: &QueryMatch, query: &str) -> bool {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let values = pairs.filter(|(name, _)| *decoded(name) == *condition.name.as_bytes());

@@ -19,6 +19,7 @@
 //! only for such a set, and for query values with escapes.
 
 mod conditions;
+pub mod explain;
 mod folder;
 mod paths;
 #[cfg(test)]

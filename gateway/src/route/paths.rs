@@ -172,7 +172,7 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 
 /// What sorts the routes of a host group, but for the order written.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Precedence {
+pub(super) struct Precedence {
     path: PathClass,
     any_method: bool,
     headers: Reverse<usize>,
@@ -186,7 +186,7 @@ enum PathClass {
     Prefix(Reverse<usize>),
 }
 
-fn precedence(route: &Route) -> Precedence {
+pub(super) fn precedence(route: &Route) -> Precedence {
     let matches = &route.matches;
     Precedence {
         path: match &matches.path {

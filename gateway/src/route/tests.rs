@@ -271,4 +271,26 @@ proptest! {
             prop_assert_eq!(table.find(&view).map(|(index, _)| index), reference(&routes, &view), "{:?}", view);
         }
     }
+
+    #[test]
+    fn an_explanation_agrees_with_the_table(
+        routes in generate::routes(),
+        requests in prop::collection::vec(generate::request(), 20),
+    ) {
+        let table = RouteTable::new(&routes);
+        for request in &requests {
+            let view = request.view();
+            let explained = explain::explain(&routes, &view);
+            prop_assert_eq!(explained.taken_by, table.find(&view).map(|(index, _)| index), "{:?}", view);
+            let told = explained.taken_by.iter().count() + explained.also.len() + explained.not.len();
+            prop_assert_eq!(told, routes.len());
+            // Without the route that takes it, the next one of `also` does.
+            if let Some(taken) = explained.taken_by {
+                let mut rest = routes.clone();
+                rest.remove(taken);
+                let next = RouteTable::new(&rest).find(&view).map(|(index, _)| index + usize::from(index >= taken));
+                prop_assert_eq!(next, explained.also.first().copied(), "{:?}", view);
+            }
+        }
+    }
 }

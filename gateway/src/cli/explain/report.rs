@@ -1,0 +1,185 @@
+//! What came of it, as data.
+
+use std::net::IpAddr;
+
+use http::uri::PathAndQuery;
+use serde::Serialize;
+
+use super::request::Question;
+use super::text::{conditions, described, part};
+use crate::policy::Policy;
+use crate::policy::filter::{Filter, FilterKind, RateLimitKey};
+use crate::policy::route::{Action, Match, PathPattern, Route};
+use crate::proxy::rewritten;
+use crate::route::explain::{Explanation, Mismatch, explain};
+
+/// The form of `--json`, and what the text is made of. No header value of the request is in it.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) request: Request,
+    /// `null` if no route takes it: the answer is 404.
+    pub(super) route: Option<Taken>,
+    /// Routes that match as well and stand behind, best first.
+    pub(super) behind: Vec<Other>,
+    /// Routes that do not match, nearest first.
+    pub(super) passed_over: Vec<Other>,
+    /// Those of `passed_over` that are left out.
+    pub(super) omitted: usize,
+}
+
+/// The request, as the gateway sees it.
+#[derive(Debug, Serialize)]
+pub(super) struct Request {
+    pub(super) method: String,
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) path_as_written: Option<String>,
+    pub(super) query: Option<String>,
+    pub(super) client: IpAddr,
+    pub(super) peer: IpAddr,
+}
+
+/// The route that takes it.
+#[derive(Debug, Serialize)]
+pub(super) struct Taken {
+    pub(super) name: String,
+    /// In the order written, from 1.
+    pub(super) number: usize,
+    /// What it asks of a request.
+    pub(super) matches: String,
+    pub(super) chain: Vec<Step>,
+    /// What becomes of a request that every filter let pass.
+    pub(super) action: String,
+}
+
+/// A filter of the chain.
+#[derive(Debug, Serialize)]
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    /// What is set for it, in words.
+    pub(super) settings: String,
+    /// What shares a token bucket with this request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bucket: Option<String>,
+}
+
+/// A route that does not take it.
+#[derive(Debug, Serialize)]
+pub(super) struct Other {
+    pub(super) name: String,
+    pub(super) number: usize,
+    pub(super) why: String,
+}
+
+impl Report {
+    pub(super) fn new(policy: &Policy, question: &Question, passed_over_max: usize) -> Self {
+        let Explanation { taken_by, also, not } = explain(&policy.routes, &question.view());
+        let other = |index: usize, why: String| Other {
+            name: policy.routes[index].name.to_string(),
+            number: index + 1,
+            why,
+        };
+        let behind = |index: usize| other(index, conditions(&policy.routes[index].matches));
+        let passed_over = |(index, mismatch): &(usize, Mismatch)| {
+            other(*index, reason(&policy.routes[*index].matches, *mismatch))
+        };
+        Self {
+            request: Request::of(question),
+            route: taken_by.map(|index| Taken::of(&policy.routes[index], index + 1, question)),
+            behind: also.into_iter().map(behind).collect(),
+            omitted: not.len().saturating_sub(passed_over_max),
+            passed_over: not.iter().take(passed_over_max).map(passed_over).collect(),
+        }
+    }
+}
+
+impl Request {
+    fn of(question: &Question) -> Self {
+        Self {
+            method: question.method.to_string(),
+            host: question.host.clone(),
+            path: question.path.clone(),
+            path_as_written: question.path_as_written.clone(),
+            query: question.query.clone(),
+            client: question.client,
+            peer: question.peer,
+        }
+    }
+}
+
+impl Taken {
+    fn of(route: &Route, number: usize, question: &Question) -> Self {
+        Self {
+            name: route.name.to_string(),
+            number,
+            matches: conditions(&route.matches),
+            chain: route.filters.iter().map(|filter| Step::of(filter, route, question)).collect(),
+            action: action(route, question),
+        }
+    }
+}
+
+impl Step {
+    fn of(filter: &Filter, route: &Route, question: &Question) -> Self {
+        let (kind, settings) = described(&filter.kind);
+        let bucket = match &filter.kind {
+            FilterKind::RateLimit(limit) => Some(bucket(&limit.key, route, question)),
+            _ => None,
+        };
+        Self { name: filter.name.to_string(), kind, settings, bucket }
+    }
+}
+
+/// Header values are not told: they may be credentials.
+fn bucket(key: &RateLimitKey, route: &Route, question: &Question) -> String {
+    match key {
+        RateLimitKey::ClientAddress => match question.client {
+            IpAddr::V4(address) => format!("client {address}"),
+            IpAddr::V6(address) => {
+                let block = ipnet::Ipv6Net::new_assert(address, 64).trunc();
+                format!("clients of {block}")
+            }
+        },
+        RateLimitKey::Header(name) if question.headers.contains_key(name) => {
+            format!("requests with the same {name}")
+        }
+        RateLimitKey::Header(name) => format!("all requests without {name}"),
+        RateLimitKey::Route => format!("all requests of route {}", route.name),
+        RateLimitKey::Fixed(name) => format!("all requests of this filter ({name})"),
+    }
+}
+
+fn action(route: &Route, question: &Question) -> String {
+    match &route.action {
+        Action::Forward { upstream, rewrite_prefix } => {
+            let endpoints: Vec<_> =
+                upstream.endpoints.iter().map(|end| format!("{}:{}", end.host, end.port)).collect();
+            let target = rewrite_prefix.as_ref().and_then(|replacement| target(route, question, replacement));
+            let rewritten = target.map(|target| format!(", as {target}")).unwrap_or_default();
+            format!("forward to upstream {} ({}){rewritten}", upstream.name, endpoints.join(", "))
+        }
+        Action::Redirect(redirect) => format!("redirect with {}", redirect.status.as_u16()),
+        Action::Respond(response) => {
+            format!("respond {} with {} bytes", response.status.as_u16(), response.body.len())
+        }
+    }
+}
+
+/// Path and query with the route's prefix replaced.
+fn target(route: &Route, question: &Question, replacement: &str) -> Option<PathAndQuery> {
+    let PathPattern::Prefix(prefix) = &route.matches.path else { return None };
+    let query = question.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+    let target = PathAndQuery::try_from(format!("{}{query}", question.path)).ok()?;
+    rewritten(&target, prefix, replacement)
+}
+
+/// Why a route does not match, in words.
+fn reason(matches: &Match, mismatch: Mismatch) -> String {
+    let part = part(matches, mismatch);
+    match mismatch {
+        Mismatch::Host => format!("is for {part}"),
+        Mismatch::Path | Mismatch::Method => format!("takes {part}"),
+        Mismatch::Header(_) | Mismatch::Query(_) => format!("asks for {part}"),
+    }
+}
