@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Upstream {
     /// Its name in the policy.
     pub name: Arc<str>,
+    /// What they speak. Default HTTP/1.1.
+    pub protocol: Protocol,
     /// At least one.
     pub endpoints: Vec<Endpoint>,
     /// TCP connect. Beyond: the next endpoint is tried, at last 504. Default 2 s.
@@ -23,6 +25,16 @@ pub struct Upstream {
     pub refused_pause: Duration,
     /// Whether the client's Host is passed on (default) or the endpoint's own is set.
     pub host: HostHeader,
+}
+
+/// What an upstream speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 in the clear, by prior knowledge.
+    Http2,
 }
 
 /// One address of an upstream: an IP address or a DNS name with a port.

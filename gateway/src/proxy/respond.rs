@@ -63,6 +63,7 @@ fn upstream(error: &SendError) -> Failure {
         SendError::ConnectTimeout { .. } => Failure::answer(S::GATEWAY_TIMEOUT, "upstream_connect_timeout"),
         SendError::ResponseTimeout { .. } => Failure::answer(S::GATEWAY_TIMEOUT, "upstream_timeout"),
         SendError::Closed { .. } => Failure::answer(S::BAD_GATEWAY, "upstream_closed"),
+        SendError::Reset { .. } => Failure::answer(S::BAD_GATEWAY, "upstream_reset"),
         SendError::Protocol { .. } => Failure::answer(S::BAD_GATEWAY, "upstream_protocol"),
         SendError::RequestBody { .. } => Failure::answer(S::BAD_REQUEST, "client_body"),
     }

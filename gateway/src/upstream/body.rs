@@ -12,12 +12,14 @@ use tokio::task::AbortHandle;
 
 use super::RequestStream;
 use super::connection::{Connection, Readiness};
+use super::http2::StreamLease;
 use super::pool::EndpointPool;
 use super::wire::Upload;
 
 /// The body of an upstream's response, streamed: nothing is read ahead but one piece.
 ///
-/// Read to its end, it gives the connection back to its pool. Dropped before, it closes it.
+/// Read to its end, it gives the connection back to its pool. Dropped before, it closes it, or resets
+/// its stream if the connection has many.
 pub struct PooledBody<B: RequestStream> {
     incoming: Incoming,
     source: Source<B>,
@@ -30,6 +32,8 @@ enum Source<B: RequestStream> {
     /// A task: the upstream answered before it had read the whole request, so the two directions
     /// must not wait for each other. Such a connection is not used again.
     Task { _driver: AbortOnDrop },
+    /// The task of an HTTP/2 connection, whose place this body holds.
+    Stream { _lease: StreamLease<B> },
     /// Nobody: it is done.
     Done,
 }
@@ -52,6 +56,15 @@ impl<B: RequestStream> PooledBody<B> {
             body.release();
         }
         body
+    }
+
+    /// The body of a response on a shared connection.
+    pub(super) fn of_stream(incoming: Incoming, lease: StreamLease<B>) -> Self {
+        let source = match incoming.is_end_stream() {
+            true => Source::Done,
+            false => Source::Stream { _lease: lease },
+        };
+        Self { incoming, source }
     }
 
     /// The end of the body was read: the connection goes home.
@@ -78,7 +91,7 @@ impl<B: RequestStream> Body for PooledBody<B> {
             Source::Here(connection, _) => {
                 connection.poll_body(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx))
             }
-            Source::Task { .. } | Source::Done => Pin::new(incoming).poll_frame(cx),
+            Source::Task { .. } | Source::Stream { .. } | Source::Done => Pin::new(incoming).poll_frame(cx),
         };
         match &polled {
             Poll::Ready(Some(Err(_))) => this.source = Source::Done,

@@ -61,6 +61,7 @@ pub(super) fn is_endpoint_down(error: &SendError) -> bool {
         ),
         SendError::ResponseTimeout { .. }
         | SendError::Closed { .. }
+        | SendError::Reset { .. }
         | SendError::Protocol { .. }
         | SendError::RequestBody { .. } => false,
     }

@@ -63,7 +63,17 @@ pub enum SendError {
         /// What hyper says.
         source: hyper::Error,
     },
-    /// What came is not an HTTP/1 response, or not one to this request.
+    /// The endpoint reset the stream of this request (HTTP/2).
+    #[error("{endpoint} reset the stream, reason {reason}")]
+    Reset {
+        /// Which endpoint.
+        endpoint: EndpointName,
+        /// Its error code, as in RFC 9113 §7.
+        reason: u32,
+        /// What hyper says.
+        source: hyper::Error,
+    },
+    /// What came is not an HTTP response, or not one to this request.
     #[error("{endpoint} answered with something else than HTTP")]
     Protocol {
         /// Which endpoint.
@@ -71,7 +81,7 @@ pub enum SendError {
         /// What hyper says; `None`: a 101 that nobody asked for.
         source: Option<hyper::Error>,
     },
-    /// The request body failed; the source's source is the body's own error.
+    /// The request body failed. Over HTTP/1.1 the source's source is the body's own error.
     #[error("the request body failed")]
     RequestBody {
         /// hyper's error round the body's.
@@ -119,6 +129,7 @@ impl SendError {
             | Self::ConnectTimeout { .. }
             | Self::ResponseTimeout { .. }
             | Self::Closed { .. }
+            | Self::Reset { .. }
             | Self::Protocol { .. } => Blame::Upstream,
         }
     }
@@ -131,7 +142,9 @@ impl SendError {
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
             | Self::Closed { sent: Sent::Nothing, .. } => Retry::Safe,
-            Self::ResponseTimeout { .. } | Self::Closed { sent: Sent::Something, .. } => Retry::IfIdempotent,
+            Self::ResponseTimeout { .. }
+            | Self::Reset { .. }
+            | Self::Closed { sent: Sent::Something, .. } => Retry::IfIdempotent,
             Self::Protocol { .. } | Self::RequestBody { .. } => Retry::Never,
         }
     }
@@ -145,6 +158,7 @@ impl SendError {
             | Self::ConnectTimeout { endpoint, .. }
             | Self::ResponseTimeout { endpoint, .. }
             | Self::Closed { endpoint, .. }
+            | Self::Reset { endpoint, .. }
             | Self::Protocol { endpoint, .. } => Some(endpoint),
             Self::RequestBody { .. } => None,
         }

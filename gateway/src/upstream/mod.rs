@@ -9,7 +9,9 @@
 //! 5. `body`: the response body, which brings the connection back to its pool when it ends well
 //!    and closes it otherwise, so that a client's abort ends the upstream's work too.
 //!
-//! Connections have no task of their own: whoever waits for the response, or reads its body,
+//! An upstream of `protocol: http2` goes its own way from `pick` on: `http2`.
+//!
+//! HTTP/1.1 connections have no task of their own: whoever waits for the response, or reads its body,
 //! drives the connection in place. Against hyper's usual task per connection this saves two
 //! task polls, of four and a half, per request. An idle connection is driven by nobody; it is
 //! looked at when it is used and by the sweep.
@@ -18,8 +20,7 @@
 //! (`idle_timeout`), response heads of 64 KiB and 100 fields, eight connection attempts per
 //! request, four addresses per name. Everything is for one thread: `Rc`, no lock.
 //!
-//! What comes next has its place: TLS is another stream inside `wire`; HTTP/2 another kind of
-//! connection beside `connection`, kept by `pool` while shared; an upgrade takes the stream out of
+//! What comes next has its place: TLS is another stream inside `wire`; an upgrade takes the stream out of
 //! the connection (`hyper`'s `into_parts`) when the response is 101; retries by policy go round
 //! `send`, by [`SendError::retry`]; health checks set the pause that `pick` looks at.
 
@@ -27,6 +28,7 @@ mod body;
 mod connect;
 mod connection;
 mod error;
+mod http2;
 mod pick;
 mod pool;
 mod replay;

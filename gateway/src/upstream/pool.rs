@@ -1,4 +1,5 @@
-//! Idle connections: one list for each endpoint, the one used last on top.
+//! Idle connections: one list for each endpoint, the one used last on top; those of HTTP/2, idle or not,
+//! are kept by `http2`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use super::RequestStream;
 use super::connection::{Connection, Readiness};
 use super::error::EndpointName;
+use super::http2::SharedConnections;
 use super::pick::Turn;
 use super::resolve::Resolver;
 use super::stats::{Counters, UpstreamStats};
@@ -32,6 +34,8 @@ pub(super) struct EndpointPool<B: RequestStream> {
     pub(super) resolver: Resolver,
     #[expect(clippy::vec_box, reason = "half a kilobyte that would be moved twice a request")]
     idle: RefCell<Vec<Box<Connection<B>>>>,
+    /// Its HTTP/2 connections, if that is what it speaks.
+    pub(super) shared: SharedConnections<B>,
     idle_max: usize,
     idle_timeout: Duration,
     paused_until: Cell<Option<Instant>>,
@@ -76,7 +80,7 @@ impl<B: RequestStream> UpstreamPool<B> {
             connect_failures: self.counters.connect_failures.get(),
             stale_retries: self.counters.stale_retries.get(),
             response_timeouts: self.counters.response_timeouts.get(),
-            idle: count(self.endpoints.iter().map(|endpoint| endpoint.idle.borrow().len()).sum()),
+            idle: count(self.endpoints.iter().map(|endpoint| endpoint.idle()).sum()),
             paused_endpoints: count(self.endpoints.iter().filter(|endpoint| endpoint.is_paused(now)).count()),
         }
     }
@@ -95,6 +99,7 @@ impl<B: RequestStream> EndpointPool<B> {
             host: host.and_then(|host| HeaderValue::try_from(host).ok()),
             resolver: Resolver::new(endpoint),
             idle: RefCell::default(),
+            shared: SharedConnections::default(),
             idle_max: usize::try_from(upstream.idle_connections_max.get()).unwrap_or(usize::MAX),
             idle_timeout: upstream.idle_timeout,
             paused_until: Cell::new(None),
@@ -124,7 +129,12 @@ impl<B: RequestStream> EndpointPool<B> {
         }
     }
 
+    fn idle(&self) -> usize {
+        self.idle.borrow().len() + self.shared.idle()
+    }
+
     fn sweep(&self, now: Instant) {
+        self.shared.sweep(now, self.idle_timeout, self.idle_max);
         let mut idle = self.idle.take();
         idle.retain_mut(|connection| {
             now.duration_since(connection.idle_since) < self.idle_timeout

@@ -9,6 +9,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::PooledBody;
@@ -19,6 +20,7 @@ use super::pick::Candidates;
 use super::pool::{EndpointPool, UpstreamPool};
 use super::wire::{Recording, RequestBody};
 use super::{RequestStream, replay};
+use crate::policy::upstream::Protocol;
 
 /// A response and where it came from.
 pub struct Answer<B: RequestStream> {
@@ -39,6 +41,15 @@ pub enum ConnectionUse {
 }
 
 impl<B: RequestStream> Answer<B> {
+    /// A response from `endpoint`.
+    pub(super) fn new(
+        response: Response<PooledBody<B>>,
+        connection: ConnectionUse,
+        endpoint: &Rc<EndpointPool<B>>,
+    ) -> Self {
+        Self { response, connection, endpoint: Rc::clone(endpoint) }
+    }
+
     /// The endpoint that answered.
     #[must_use]
     pub fn endpoint(&self) -> &EndpointName {
@@ -61,17 +72,21 @@ impl<B: RequestStream> UpstreamPool<B> {
     /// Sends `request` to an endpoint and waits for the head of the response.
     ///
     /// The target must be in origin form (or `*`), the Host field set, hop-by-hop fields gone. The
-    /// Host field is replaced if the policy says so; the version becomes HTTP/1.1. A body whose
+    /// Host field is replaced if the policy says so; the version becomes the upstream's. A body whose
     /// length neither it nor Content-Length tells is sent in chunks, whatever the method.
     ///
     /// Informational responses from the upstream are dropped. A kept connection that turns out to
     /// be closed is replaced once, if the endpoint has seen nothing of the request or if the
     /// request is idempotent and has no body. Dropping the future, or the response body, closes
-    /// the connection. Must be called within a `LocalSet` or a local runtime.
+    /// the connection, or resets the stream. Must be called within a `LocalSet` or a local runtime.
     ///
     /// # Errors
     /// [`SendError`].
     pub async fn send(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
+        if self.definition.protocol == Protocol::Http2 {
+            // Boxed, for it would make the future of every HTTP/1.1 request larger.
+            return Box::pin(self.send_http2(request, Some(self.definition.response_timeout))).await;
+        }
         let mut request = prepare(request);
         let mut candidates = self.turn.take(self.endpoints.len());
         let mut last = None;
@@ -104,7 +119,7 @@ impl<B: RequestStream> UpstreamPool<B> {
         Err(last.unwrap_or_else(|| no_endpoint(&self.definition.name)))
     }
 
-    fn candidate(&self, candidates: &mut Candidates) -> Option<(usize, &Rc<EndpointPool<B>>)> {
+    pub(super) fn candidate(&self, candidates: &mut Candidates) -> Option<(usize, &Rc<EndpointPool<B>>)> {
         let is_paused = |index: usize| {
             self.endpoints.get(index).is_some_and(|endpoint| endpoint.is_paused(Instant::now()))
         };
@@ -127,11 +142,17 @@ impl<B: RequestStream> UpstreamPool<B> {
     }
 
     async fn open(&self, endpoint: &EndpointPool<B>) -> Result<Box<Connection<B>>, SendError> {
+        let stream = self.dial(endpoint).await?;
+        Connection::open(stream).await.map_err(|source| broken(&endpoint.name, source))
+    }
+
+    /// Connects, and notes how that went.
+    pub(super) async fn dial(&self, endpoint: &EndpointPool<B>) -> Result<TcpStream, SendError> {
         match connect(&endpoint.name, &endpoint.resolver, self.definition.connect_timeout).await {
             Ok(stream) => {
                 self.counters.connected.add_one();
                 endpoint.resume();
-                Connection::open(stream).await.map_err(|source| broken(&endpoint.name, source))
+                Ok(stream)
             }
             Err(error) => {
                 self.counters.connect_failures.add_one();
@@ -154,10 +175,7 @@ impl<B: RequestStream> UpstreamPool<B> {
         let after = self.definition.response_timeout;
         match connection.exchange(request, recording, after).await {
             Ok((response, connection)) => Outcome::Answered(response, connection),
-            Err(Failure::NotTaken(request, source)) => {
-                let endpoint = endpoint.name.clone();
-                Outcome::Stale(request, SendError::Closed { endpoint, sent: Sent::Nothing, source })
-            }
+            Err(Failure::NotTaken(request, source)) => Outcome::Stale(request, broken_off(endpoint, source)),
             Err(Failure::Timeout) => {
                 self.counters.response_timeouts.add_one();
                 Outcome::Failed(SendError::ResponseTimeout { endpoint: endpoint.name.clone(), after })
@@ -206,13 +224,18 @@ fn answer<B: RequestStream>(
     }
     let mut response = response.map(|body| PooledBody::new(body, connection, endpoint));
     *response.version_mut() = Version::HTTP_11;
-    Ok(Answer { response, connection: used, endpoint: Rc::clone(endpoint) })
+    Ok(Answer::new(response, used, endpoint))
 }
 
 /// What is said if not even one endpoint was tried.
-fn no_endpoint(upstream: &Arc<str>) -> SendError {
+pub(super) fn no_endpoint(upstream: &Arc<str>) -> SendError {
     let source = io::Error::new(io::ErrorKind::NotFound, "the upstream has no endpoint");
     SendError::Connect { endpoint: EndpointName::new(Arc::clone(upstream), 0), source }
+}
+
+/// The connection ended before it took the request.
+pub(super) fn broken_off<B: RequestStream>(endpoint: &EndpointPool<B>, source: hyper::Error) -> SendError {
+    SendError::Closed { endpoint: endpoint.name.clone(), sent: Sent::Nothing, source }
 }
 
 fn broken(endpoint: &EndpointName, source: hyper::Error) -> SendError {

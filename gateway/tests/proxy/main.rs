@@ -5,6 +5,7 @@ mod bodies;
 mod connections;
 mod errors;
 mod headers;
+mod http2;
 mod records;
 mod routes;
 mod semantics;

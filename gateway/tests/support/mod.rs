@@ -3,6 +3,7 @@
 //!
 //! * [`Gateway`]: the binary with a policy, on ports of its own; killed when dropped.
 //! * [`Origin`]: an upstream. It sees every byte and may answer with any, late, half or never.
+//! * [`Http2Origin`]: an upstream that speaks HTTP/2, and gRPC with it.
 //! * [`Client`]: a connection to the gateway.
 //! * [`Gate`]: lets one side wait for the other.
 //! * [`guest`]: Wasm modules, the shipped ones and small ones in WAT.
@@ -16,6 +17,7 @@ mod client;
 mod gate;
 mod gateway;
 pub mod guest;
+mod http2;
 mod message;
 mod origin;
 
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, get, post};
 pub use gate::Gate;
 pub use gateway::{FORWARD_ALL, Gateway, Options, Stopped, upstream};
+pub use http2::{Http2Exchange, Http2Origin};
 pub use message::{Message, Wire};
 pub use origin::{Exchange, Next, Origin, deaf_address, refusing_address, response};
 

@@ -55,6 +55,7 @@ pub(super) struct Limits {
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Upstream {
+    pub(super) protocol: Field<Protocol>,
     pub(super) endpoints: Field<Vec<Field<String>>>,
     pub(super) connect_timeout: Field<Duration>,
     pub(super) response_timeout: Field<Duration>,
@@ -62,6 +63,13 @@ pub(super) struct Upstream {
     pub(super) idle_connections: Field<u64>,
     pub(super) refused_pause: Field<Duration>,
     pub(super) host: Field<HostHeader>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
 }
 
 #[derive(Deserialize)]

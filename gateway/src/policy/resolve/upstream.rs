@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
-use super::super::upstream::{Endpoint, HostHeader, Upstream};
+use super::super::upstream::{Endpoint, HostHeader, Protocol, Upstream};
 use super::host::is_dns_name;
 use super::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
 use super::names::Names;
@@ -48,6 +48,7 @@ fn resolve_one(
     raw: &raw::Upstream,
     total: Option<Duration>,
 ) -> Option<Upstream> {
+    let protocol = resolve_protocol(&raw.protocol);
     let endpoints = resolve_endpoints(place, &raw.endpoints);
     let timeout = |key: &'static str, field: &Field<raw::Duration>, default: u64| {
         duration(place.key(key), field, Duration::from_secs(default), TIMEOUT_MIN..=TIMEOUT_MAX)
@@ -68,6 +69,7 @@ fn resolve_one(
     }
     Some(Upstream {
         name: name.into(),
+        protocol: protocol?,
         endpoints: endpoints?,
         connect_timeout: connect_timeout?,
         response_timeout: response_timeout?,
@@ -76,6 +78,14 @@ fn resolve_one(
         refused_pause: refused_pause?,
         host: host?,
     })
+}
+
+fn resolve_protocol(field: &Field<raw::Protocol>) -> Option<Protocol> {
+    match field.given() {
+        None => field.is_absent().then_some(Protocol::Http1),
+        Some(raw::Protocol::Http1) => Some(Protocol::Http1),
+        Some(raw::Protocol::Http2) => Some(Protocol::Http2),
+    }
 }
 
 fn resolve_endpoints(place: Place<'_>, field: &Field<Vec<Field<String>>>) -> Option<Vec<Endpoint>> {

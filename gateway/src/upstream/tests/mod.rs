@@ -2,6 +2,7 @@
 
 mod connecting;
 mod exchange;
+mod http2;
 mod keeping;
 mod origin;
 mod streaming;
@@ -24,7 +25,7 @@ use tokio::task::LocalSet;
 
 use self::origin::{Origin, within};
 use super::*;
-use crate::policy::upstream::{Endpoint, HostHeader};
+use crate::policy::upstream::{Endpoint, HostHeader, Protocol};
 
 type TestBody = UnsyncBoxBody<Bytes, BoxError>;
 type TestPool = Rc<UpstreamPool<TestBody>>;
@@ -41,6 +42,7 @@ fn definition(origins: &[std::net::SocketAddr]) -> Upstream {
     };
     Upstream {
         name: "test".into(),
+        protocol: Protocol::Http1,
         endpoints: origins.iter().map(endpoint).collect(),
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(60),

@@ -92,6 +92,12 @@ impl Origin {
 }
 
 impl Peer {
+    /// The connection itself, for a server that speaks something else.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream.set_nodelay(true).unwrap();
+        self.stream
+    }
+
     /// The next request, head and body (by Content-Length or in chunks); `None` at the end.
     pub(crate) async fn request(&mut self) -> Option<String> {
         let head = self.until(b"\r\n\r\n").await?;
