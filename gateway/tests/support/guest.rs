@@ -58,13 +58,19 @@ pub fn guest(imports: &str, fields: &str) -> PathBuf {
 }
 
 fn compile(path: PathBuf) -> PathBuf {
+    compile_at(path, OptLevel::O2)
+}
+
+/// Compiles a module that a test has built itself. At O0 a gateway makes the O2 code behind its back,
+/// which is for modules whose O2 code takes longer than tests may.
+pub fn compile_at(path: PathBuf, level: OptLevel) -> PathBuf {
     static DONE: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
     let done = done.get_or_insert_default();
     if !done.contains(&path) {
         let options = CompilerOptions::new(env!("CARGO_BIN_EXE_tollgate"), ["compile-module"], cache_dir());
         let compiler = Compiler::new(options).unwrap();
-        compiler.compile(&std::fs::read(&path).unwrap(), OptLevel::O2).unwrap();
+        compiler.compile(&std::fs::read(&path).unwrap(), level).unwrap();
         done.insert(path.clone());
     }
     path

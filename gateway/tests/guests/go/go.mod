@@ -1,0 +1,3 @@
+module tollgate.test/guest
+
+go 1.24
