@@ -122,7 +122,8 @@ fn commands(language: Language, out: &Path) -> (Command, Vec<Command>) {
     match language {
         Language::C => clang(&sources.join("filter.c"), &module, &[]),
         Language::Cpp => {
-            let options = ["-x", "c++", "-std=c++20", "-fno-exceptions", "-fno-rtti", "-Wl,--export=malloc", "-lc++"];
+            let options =
+                ["-x", "c++", "-std=c++20", "-fno-exceptions", "-fno-rtti", "-Wl,--export=malloc", "-lc++"];
             clang(&sources.join("filter.cc"), &module, &options)
         }
         Language::Go => go(&sources, &module, out),
@@ -136,7 +137,8 @@ fn clang(source: &Path, module: &Path, options: &[&str]) -> (Command, Vec<Comman
     let found = fs::read_to_string(root().join("../.cargo/wasm-clang")).unwrap_or_default();
     assert!(!found.trim().is_empty(), "no clang for Wasm: run `make setup`, or set {SKIP}=c,cpp");
     let clang = |arguments: &[&str]| command(found.trim(), arguments);
-    let mut build = clang(&["--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-Wextra", "-Werror"]);
+    let mut build =
+        clang(&["--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-Wextra", "-Werror"]);
     build.args(options).arg(source).args(["-Wl,--strip-debug", "-o"]).arg(module);
     (clang(&["--version"]), vec![build])
 }
@@ -148,7 +150,13 @@ fn go(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
         let mut go = command(program.to_str().unwrap(), arguments);
         go.current_dir(sources).env("GOCACHE", out.join("cache")).env("GOPATH", out.join("path"));
         // Nothing is fetched, neither modules nor another toolchain.
-        go.envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "")]);
+        go.envs([
+            ("GOOS", "wasip1"),
+            ("GOARCH", "wasm"),
+            ("GOPROXY", "off"),
+            ("GOTOOLCHAIN", "local"),
+            ("GOFLAGS", ""),
+        ]);
         go.env_remove("GOROOT");
         go
     };
@@ -157,8 +165,8 @@ fn go(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
     (go(&["version"]), vec![go(&["vet", "./..."]), build])
 }
 
-/// The packages lie in `.tools/assemblyscript`, where setup puts what the lock file names; the compiler
-/// looks for them above the sources, so these are copied beside them.
+/// The packages lie in `.tools/assemblyscript`, where setup puts what the lock file names. The compiler
+/// looks for them there, and takes paths as they are if its base is the root.
 fn assemblyscript(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
     let packages = root().join("../.tools/assemblyscript");
     let compiler = packages.join("node_modules/assemblyscript/bin/asc");
@@ -173,7 +181,8 @@ fn assemblyscript(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Co
 }
 
 fn cargo(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
-    let mut build = command(env!("CARGO"), &["build", "--locked", "--release", "--target", TARGET, "--target-dir"]);
+    let mut build =
+        command(env!("CARGO"), &["build", "--locked", "--release", "--target", TARGET, "--target-dir"]);
     build.arg(out.join("target")).current_dir(sources);
     let mut copy = command("cp", &[]);
     copy.arg(out.join("target").join(TARGET).join("release/guest.wasm")).arg(module);
