@@ -185,41 +185,40 @@ pub(super) struct Property {
 }
 
 /// The body bytes that a callback sees: what was held back and what has just come.
-#[derive(Debug, Default)]
-pub(super) struct Body(Bytes);
+#[derive(Debug)]
+pub(super) struct Body {
+    bytes: Bytes,
+    /// How long the guest may make it, if it is not longer already.
+    max: usize,
+}
 
 impl Body {
-    pub(super) fn new(bytes: Bytes) -> Self {
-        Self(bytes)
+    pub(super) fn new(bytes: Bytes, max: usize) -> Self {
+        Self { bytes, max }
     }
 
     pub(super) fn into_bytes(self) -> Bytes {
-        self.0
+        self.bytes
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// Replaces `size` bytes at `start`, both clamped.
-    pub(super) fn splice(
-        &mut self,
-        start: usize,
-        size: usize,
-        data: &[u8],
-        max: usize,
-    ) -> Result<(), BufferError> {
-        let start = start.min(self.0.len());
-        let end = start.saturating_add(size).min(self.0.len());
-        let len = self.0.len() - (end - start) + data.len();
-        if len > max.max(self.0.len()) {
+    pub(super) fn splice(&mut self, start: usize, size: usize, data: &[u8]) -> Result<(), BufferError> {
+        let before = &self.bytes;
+        let start = start.min(before.len());
+        let end = start.saturating_add(size).min(before.len());
+        let len = before.len() - (end - start) + data.len();
+        if len > self.max.max(before.len()) {
             return Err(BufferError::TooLarge);
         }
         let mut spliced = BytesMut::with_capacity(len);
-        spliced.extend_from_slice(&self.0[..start]);
+        spliced.extend_from_slice(&before[..start]);
         spliced.extend_from_slice(data);
-        spliced.extend_from_slice(&self.0[end..]);
-        self.0 = spliced.freeze();
+        spliced.extend_from_slice(&before[end..]);
+        self.bytes = spliced.freeze();
         Ok(())
     }
 }
@@ -231,8 +230,8 @@ mod tests {
     #[test]
     fn splices_are_clamped_and_limited() {
         let spliced = |start, size, data: &[u8]| {
-            let mut body = Body::new(Bytes::from_static(b"0123456789"));
-            body.splice(start, size, data, 12).map(|()| body.into_bytes())
+            let mut body = Body::new(Bytes::from_static(b"0123456789"), 12);
+            body.splice(start, size, data).map(|()| body.into_bytes())
         };
         assert_eq!(spliced(0, 0, b"ab").unwrap(), "ab0123456789");
         assert_eq!(spliced(0, usize::MAX, b"x").unwrap(), "x");

@@ -24,5 +24,5 @@ pub use body::{BodyPipe, Fed, PipeError};
 pub use chain::{Chain, FILTERS_MAX, FilterInstance, Kind};
 pub use exchange::{Client, Exchange, RequestHead, ResponseHead, Side};
 pub use reply::Reply;
-pub use run::{Ended, FilterError, HeadersOutcome, Run};
+pub use run::{Ended, FilterError, HeadersOutcome, Interrupted, Run};
 pub use signals::Waiter;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::bodies::BodyModes;
+
 /// A named filter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter {
@@ -53,6 +55,8 @@ pub struct WasmFilter {
     pub start_budget: Duration,
     /// Ceiling of the instance's memory, in 64 KiB pages. Default 256 (16 MiB); at most 16 384 (1 GiB).
     pub memory_pages_max: NonZeroU32,
+    /// How much of bodies it is shown. Default: each piece as it comes.
+    pub bodies: BodyModes,
     /// What becomes of a request when the filter fails.
     pub on_failure: OnFailure,
 }
@@ -132,6 +136,7 @@ impl WasmFilter {
         (
             (&self.digest, &self.vm_id, &self.vm_configuration, &self.root_id, &self.configuration),
             (&self.environment, self.budget, self.start_budget, self.memory_pages_max, self.on_failure),
+            self.bodies,
         )
     }
 }

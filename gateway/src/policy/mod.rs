@@ -12,6 +12,7 @@
 //! Nothing here does I/O but reading the text and the files that the policy names, and nothing
 //! here knows the rest of the gateway.
 
+pub mod bodies;
 mod decode;
 pub mod diagnostics;
 pub mod filter;

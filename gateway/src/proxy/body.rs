@@ -1,6 +1,7 @@
 //! The request body on its way to the upstream: counted, limited, and through the filters that look
 //! at bodies.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -9,8 +10,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::answer::Answer;
 use super::error::ProxyError;
 use super::flight::{BodyFailure, Flight};
+use super::length::Flow;
 use crate::filter::{BodyPipe, Fed, PipeError, Side, Waiter};
 use crate::upstream::BoxError;
 
@@ -30,9 +33,21 @@ impl RequestBody {
         Self { incoming, flight: Rc::clone(flight), pipe }
     }
 
-    /// Whether filters may change it on its way.
-    pub(super) fn has_pipe(&self) -> bool {
-        self.pipe.is_some()
+    /// Waits until the filters let the head go: one that is to see the body first may still change the
+    /// head, or answer.
+    pub(super) async fn begin(&mut self) -> Result<(), BodyFailure> {
+        let Some(mut pipe) = self.pipe.take() else { return Ok(()) };
+        let flight = Rc::clone(&self.flight);
+        let begun =
+            poll_fn(|cx| pipe.poll_begin(flight.run(), Waiter::RequestBody, cx, |cx| self.poll_source(cx)));
+        let begun = begun.await;
+        self.pipe = Some(pipe);
+        begun
+    }
+
+    /// What is known of it before it is sent.
+    pub(super) fn flow(&self) -> Flow {
+        Flow::of(self.pipe.as_deref())
     }
 
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
@@ -52,6 +67,19 @@ impl RequestBody {
         Poll::Ready(Some(Ok(frame)))
     }
 
+    /// The next frame, past filters that do not look at bodies but may close the stream.
+    fn poll_unfiltered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ProxyError>>> {
+        let polled = self.poll_incoming(cx);
+        let run = self.flight.run();
+        if polled.is_pending() {
+            run.wait(Waiter::RequestBody, cx);
+        }
+        match run.check_closed() {
+            Ok(()) => polled,
+            Err(closed) => Poll::Ready(Some(Err(closed.into()))),
+        }
+    }
+
     /// The next frame that the filters let go.
     fn poll_pipe(
         &mut self,
@@ -59,10 +87,22 @@ impl RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         let flight = Rc::clone(&self.flight);
-        pipe.poll(flight.run(), Waiter::RequestBody, cx, |cx| {
-            let frame = ready!(self.poll_incoming(cx)).transpose().map_err(BodyFailure::Error)?;
-            Poll::Ready(Ok(Fed { frame, is_last: self.incoming.is_end_stream() }))
-        })
+        pipe.poll(flight.run(), Waiter::RequestBody, cx, |cx| self.poll_source(cx))
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fed, BodyFailure>> {
+        let frame = ready!(self.poll_incoming(cx)).transpose().map_err(BodyFailure::Error)?;
+        Poll::Ready(Ok(Fed { frame, is_last: self.incoming.is_end_stream() }))
+    }
+}
+
+impl BodyFailure {
+    /// What the client gets.
+    pub(super) fn into_answer(self) -> Result<Answer, ProxyError> {
+        match self {
+            Self::Reply(reply) => Ok(Answer::from(*reply)),
+            Self::Error(error) => Err(error),
+        }
     }
 }
 
@@ -86,7 +126,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let polled = match this.pipe.take() {
-            None => this.poll_incoming(cx).map_err(BodyFailure::Error),
+            None => this.poll_unfiltered(cx).map_err(BodyFailure::Error),
             Some(mut pipe) => {
                 let polled = this.poll_pipe(&mut pipe, cx);
                 this.pipe = Some(pipe);
@@ -114,7 +154,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.pipe {
             None => self.incoming.size_hint(),
-            Some(_) => SizeHint::default(),
+            Some(pipe) => pipe.bytes_left().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

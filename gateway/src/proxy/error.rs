@@ -25,13 +25,13 @@ pub enum ProxyError {
     /// The request body is too large.
     #[error("the request body exceeds {max} bytes")]
     BodyTooLarge {
-        /// `limits.body_bytes`, or `limits.buffer_bytes` if a filter held it back.
+        /// `limits.body_bytes`, or what a filter may be shown or hold back.
         max: u64,
     },
     /// A filter holds back more of the response than it may.
     #[error("a filter holds back more than {max} bytes of the response")]
     ResponseTooLarge {
-        /// `limits.buffer_bytes`.
+        /// What a filter may be shown or hold back.
         max: usize,
     },
     /// The client's body ended early or was malformed.

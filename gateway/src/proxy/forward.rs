@@ -11,9 +11,9 @@ use http_body::Body as _;
 use super::answer::{Answer, Content};
 use super::body::RequestBody;
 use super::error::ProxyError;
-use super::flight::{BodyFailure, Flight};
+use super::flight::Flight;
 use super::length::Length;
-use crate::filter::{RequestHead, ResponseHead};
+use crate::filter::{Interrupted, RequestHead, ResponseHead};
 use crate::http::{framing, hop};
 use crate::policy::route::PathPattern;
 use crate::telemetry::access_log::UpstreamRecord;
@@ -30,7 +30,12 @@ pub(super) async fn send(
     let head = flight.exchange.send_request(flight.run().has_guests());
     let started = Instant::now();
     metrics.requests.inc();
-    let result = pool.send(request(head, body)).await;
+    let sent = pool.send(request(head, body));
+    let result = match flight.run().until_interrupted(sent).await {
+        Ok(result) => result,
+        Err(Interrupted::Replied(reply)) => return Ok(Answer::from(*reply)),
+        Err(Interrupted::Closed(error)) => return Err(error.into()),
+    };
     let duration = started.elapsed();
     match result {
         Ok(answer) => {
@@ -50,8 +55,7 @@ pub(super) async fn send(
                 note_endpoint(flight, pool, endpoint, None);
             }
             match flight.body_error.take() {
-                Some(BodyFailure::Reply(reply)) => Ok(Answer::from(*reply)),
-                Some(BodyFailure::Error(error)) => Err(error),
+                Some(failure) => failure.into_answer(),
                 None => Err(client_or_upstream(error)),
             }
         }
@@ -59,7 +63,7 @@ pub(super) async fn send(
 }
 
 fn request(head: RequestHead, body: RequestBody) -> Request<RequestBody> {
-    let length = Length::of_request(&body.size_hint(), body.has_pipe());
+    let length = Length::of_request(&body.size_hint(), body.flow());
     let mut request = Request::new(body);
     *request.method_mut() = head.method;
     *request.uri_mut() = Uri::from(head.target);

@@ -80,10 +80,13 @@ async fn act(flight: &Rc<Flight>, incoming: Incoming) -> Result<Answer, ProxyErr
     let route = flight.route().ok_or(ProxyError::NoRoute)?;
     match &route.next {
         Next::Forward { pool, rewrite_prefix, metrics } => {
+            let mut body = RequestBody::new(flight, incoming);
+            if let Err(failure) = body.begin().await {
+                return failure.into_answer();
+            }
             if let Some(replacement) = rewrite_prefix {
                 forward::rewrite_prefix(flight, &route.route.matches.path, replacement);
             }
-            let body = RequestBody::new(flight, incoming);
             forward::send(flight, pool, metrics, body).await
         }
         Next::Redirect(target) => Ok(Answer::from(redirect::reply(&flight.exchange, &route.route, target))),

@@ -5,6 +5,8 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
+use crate::filter::BodyPipe;
+
 /// What is known of a message's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
@@ -20,26 +22,48 @@ pub(super) enum Length {
     Forbidden,
 }
 
+/// What filters do to a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// None changes it any more.
+    Settled,
+    /// They may change it on its way.
+    Open,
+    /// They may, and have made it longer or shorter already: what was declared is wrong.
+    Changed,
+}
+
+impl Flow {
+    pub(super) fn of(pipe: Option<&BodyPipe>) -> Self {
+        match pipe {
+            None => Self::Settled,
+            Some(pipe) if pipe.bytes_left().is_some() => Self::Settled,
+            Some(pipe) if pipe.has_new_length() => Self::Changed,
+            Some(_) => Self::Open,
+        }
+    }
+}
+
 impl Length {
     /// Of a request.
-    pub(super) fn of_request(hint: &SizeHint, has_pipe: bool) -> Self {
-        Self::of_body(hint, has_pipe)
+    pub(super) fn of_request(hint: &SizeHint, flow: Flow) -> Self {
+        Self::of_body(hint, flow)
     }
 
     /// Of a response to a request with this method.
-    pub(super) fn of_response(method: &Method, status: StatusCode, hint: &SizeHint, has_pipe: bool) -> Self {
+    pub(super) fn of_response(method: &Method, status: StatusCode, hint: &SizeHint, flow: Flow) -> Self {
         match status {
             StatusCode::NO_CONTENT => Self::Forbidden,
             _ if *method == Method::HEAD || status == StatusCode::NOT_MODIFIED => Self::Elsewhere,
-            _ => Self::of_body(hint, has_pipe),
+            _ => Self::of_body(hint, flow),
         }
     }
 
-    fn of_body(hint: &SizeHint, has_pipe: bool) -> Self {
-        match hint.exact() {
-            _ if has_pipe => Self::Declared,
-            Some(length) => Self::Exact(length),
-            None => Self::Unknown,
+    fn of_body(hint: &SizeHint, flow: Flow) -> Self {
+        match (flow, hint.exact()) {
+            (Flow::Open, _) => Self::Declared,
+            (Flow::Settled, Some(length)) => Self::Exact(length),
+            (Flow::Settled, None) | (Flow::Changed, _) => Self::Unknown,
         }
     }
 
@@ -110,12 +134,13 @@ mod tests {
     #[test]
     fn what_is_known_depends_on_method_status_and_filters() {
         let hint = SizeHint::with_exact(3);
-        let of = |method, status, has_pipe| Length::of_response(&method, status, &hint, has_pipe);
-        assert_eq!(of(Method::GET, StatusCode::OK, false), Length::Exact(3));
-        assert_eq!(of(Method::GET, StatusCode::OK, true), Length::Declared);
-        assert_eq!(of(Method::HEAD, StatusCode::OK, false), Length::Elsewhere);
-        assert_eq!(of(Method::GET, StatusCode::NOT_MODIFIED, false), Length::Elsewhere);
-        assert_eq!(of(Method::GET, StatusCode::NO_CONTENT, false), Length::Forbidden);
-        assert_eq!(Length::of_request(&SizeHint::new(), false), Length::Unknown);
+        let of = |method, status, flow| Length::of_response(&method, status, &hint, flow);
+        assert_eq!(of(Method::GET, StatusCode::OK, Flow::Settled), Length::Exact(3));
+        assert_eq!(of(Method::GET, StatusCode::OK, Flow::Open), Length::Declared);
+        assert_eq!(of(Method::GET, StatusCode::OK, Flow::Changed), Length::Unknown);
+        assert_eq!(of(Method::HEAD, StatusCode::OK, Flow::Settled), Length::Elsewhere);
+        assert_eq!(of(Method::GET, StatusCode::NOT_MODIFIED, Flow::Settled), Length::Elsewhere);
+        assert_eq!(of(Method::GET, StatusCode::NO_CONTENT, Flow::Settled), Length::Forbidden);
+        assert_eq!(Length::of_request(&SizeHint::new(), Flow::Settled), Length::Unknown);
     }
 }

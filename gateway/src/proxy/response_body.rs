@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::answer::Content;
 use super::flight::Flight;
+use super::length::Flow;
 use crate::filter::{BodyPipe, Fed, FilterError, PipeError, Waiter};
 use crate::upstream::BoxError;
 
@@ -19,8 +20,6 @@ pub struct ResponseBody {
     content: Content,
     flight: Rc<Flight>,
     pipe: Option<Box<BodyPipe>>,
-    /// What the filters had let go before the head was sent.
-    first: Option<Frame<Bytes>>,
 }
 
 /// Why a response body was cut. If the head is gone, the client can only see the connection end.
@@ -36,27 +35,24 @@ pub(super) enum Cut {
 
 impl ResponseBody {
     pub(super) fn new(flight: &Rc<Flight>, content: Content, pipe: Option<BodyPipe>) -> Self {
-        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new), first: None }
+        Self { content, flight: Rc::clone(flight), pipe: pipe.map(Box::new) }
     }
 
     /// Waits while a filter holds back the beginning of the body: until it lets go, or fails, the head
     /// can still be another. A body whose beginning has not come yet is not waited for.
     pub(super) async fn begin(&mut self) -> Result<(), Cut> {
         let Some(mut pipe) = self.pipe.take() else { return Ok(()) };
-        let begun = poll_fn(|cx| match self.poll_pipe(&mut pipe, cx) {
-            Poll::Ready(frame) => Poll::Ready(frame.transpose()),
-            Poll::Pending if pipe.is_paused() => Poll::Pending,
-            Poll::Pending => Poll::Ready(Ok(None)),
-        });
+        let flight = Rc::clone(&self.flight);
+        let begun =
+            poll_fn(|cx| pipe.poll_begin(flight.run(), Waiter::ResponseBody, cx, |cx| self.poll_source(cx)));
         let begun = begun.await;
         self.pipe = Some(pipe);
-        self.first = begun?;
-        Ok(())
+        begun
     }
 
-    /// Whether filters may change it on its way.
-    pub(super) fn has_pipe(&self) -> bool {
-        self.pipe.is_some()
+    /// What is known of it before it is sent.
+    pub(super) fn flow(&self) -> Flow {
+        Flow::of(self.pipe.as_deref())
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -74,10 +70,25 @@ impl ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let flight = Rc::clone(&self.flight);
-        pipe.poll(flight.run(), Waiter::ResponseBody, cx, |cx| {
-            let frame = ready!(self.poll_content(cx)).transpose()?;
-            Poll::Ready(Ok(Fed { frame, is_last: self.content.is_empty() }))
-        })
+        pipe.poll(flight.run(), Waiter::ResponseBody, cx, |cx| self.poll_source(cx))
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fed, Cut>> {
+        let frame = ready!(self.poll_content(cx)).transpose()?;
+        Poll::Ready(Ok(Fed { frame, is_last: self.content.is_empty() }))
+    }
+
+    /// The next frame, past filters that do not look at bodies but may close the stream.
+    fn poll_unfiltered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let polled = self.poll_content(cx);
+        let run = self.flight.run();
+        if polled.is_pending() {
+            run.wait(Waiter::ResponseBody, cx);
+        }
+        match run.check_closed() {
+            Ok(()) => polled,
+            Err(closed) => Poll::Ready(Some(Err(PipeError::from(closed).into()))),
+        }
     }
 
     /// Cuts a body that takes beyond `limits.total_timeout`.
@@ -101,13 +112,9 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let polled = match (this.first.take(), this.pipe.take()) {
-            (Some(frame), pipe) => {
-                this.pipe = pipe;
-                Poll::Ready(Some(Ok(frame)))
-            }
-            (None, None) => this.poll_content(cx),
-            (None, Some(mut pipe)) => {
+        let polled = match this.pipe.take() {
+            None => this.poll_unfiltered(cx),
+            Some(mut pipe) => {
                 let polled = this.poll_pipe(&mut pipe, cx);
                 this.pipe = Some(pipe);
                 polled
@@ -137,7 +144,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.pipe {
             None => self.content.is_empty(),
-            Some(pipe) => self.first.is_none() && pipe.is_complete(),
+            Some(pipe) => pipe.is_complete(),
         }
     }
 
@@ -145,7 +152,7 @@ impl Body for ResponseBody {
         match (&self.pipe, &self.content) {
             (None, Content::Upstream(body)) => body.size_hint(),
             (None, Content::Whole(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            (Some(_), _) => SizeHint::default(),
+            (Some(pipe), _) => pipe.bytes_left().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

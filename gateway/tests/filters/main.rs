@@ -6,6 +6,7 @@ mod bodies;
 mod faults;
 mod guests;
 mod loops;
+mod modes;
 mod native;
 mod pauses;
 mod shipped;

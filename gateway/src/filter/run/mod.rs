@@ -17,6 +17,7 @@ use super::native::{headers, rate_limit};
 use super::reply::Reply;
 use super::wasm::{Context, Plugin, Seat};
 use crate::limit::Decision;
+use crate::policy::bodies::BodyMode;
 use crate::telemetry::Phase;
 use verdict::kind_of_refusal;
 
@@ -46,6 +47,17 @@ pub enum FilterError {
         /// Which.
         filter: Arc<str>,
     },
+}
+
+/// What a filter did to an exchange outside a callback of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Interrupted {
+    /// It answered.
+    #[error("a filter answered")]
+    Replied(Box<Reply>),
+    /// It closed the stream.
+    #[error(transparent)]
+    Closed(#[from] FilterError),
 }
 
 /// The filter that ended an exchange, for the access log.
@@ -133,16 +145,25 @@ impl Run {
         self.ran.set(self.ran.get().saturating_sub(1));
     }
 
-    /// Positions that look at the body of `side`, in the order of that side.
-    pub(super) fn body_positions(&self, side: Side) -> Vec<usize> {
+    /// A filter answered for the upstream in the middle of the request body: the response passes only
+    /// the filters before it.
+    pub(super) fn answered_by(&self, position: usize, side: Side) {
+        if side == Side::Request {
+            self.ran.set(position.min(self.ran.get()));
+        }
+    }
+
+    /// The filters that look at the body of `side`, in the order of that side: their positions, and how
+    /// much of it they are shown.
+    pub(super) fn body_modes(&self, side: Side) -> Vec<(usize, BodyMode)> {
         let parts = self.parts.borrow();
-        let wants = |position: &usize| match parts.get(*position) {
-            Some(Part::Guest(context)) => context.wants_body(side),
-            _ => false,
+        let mode = |position| match parts.get(position) {
+            Some(Part::Guest(context)) => context.body_mode(side).map(|mode| (position, mode)),
+            _ => None,
         };
         match side {
-            Side::Request => (0..self.ran.get()).filter(wants).collect(),
-            Side::Response => (0..self.ran.get()).rev().filter(wants).collect(),
+            Side::Request => (0..self.ran.get()).filter_map(mode).collect(),
+            Side::Response => (0..self.ran.get()).rev().filter_map(mode).collect(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! Waiting for a filter that holds an exchange back.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::{FilterError, Part, Run, Verdict};
+use super::{FilterError, Interrupted, Part, Run, Verdict};
 use crate::filter::exchange::Side;
 use crate::filter::reply::Reply;
 use crate::filter::signals::Waiter;
@@ -76,8 +77,34 @@ impl Run {
         }
     }
 
+    /// Works on `work` until a filter answers or closes the stream outside a callback, from a timer say.
+    pub async fn until_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            self.wait(Waiter::Spine, cx);
+            match self.interruption() {
+                Some(interrupted) => Poll::Ready(Err(interrupted)),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn interruption(&self) -> Option<Interrupted> {
+        if let Err(error) = self.check_closed() {
+            return Some(error.into());
+        }
+        let (by, reply) = self.exchange.signals.take_reply()?;
+        self.note(by, Phase::Background, &reply.reason);
+        self.answered_by(by, Side::Request);
+        Some(Interrupted::Replied(Box::new(reply)))
+    }
+
     /// An error if a filter reset the stream.
-    pub(in crate::filter) fn check_closed(&self) -> Result<(), FilterError> {
+    pub fn check_closed(&self) -> Result<(), FilterError> {
         match self.exchange.signals.closed_by().and_then(|position| self.chain.filters.get(position)) {
             Some(filter) => Err(FilterError::Closed { filter: Arc::clone(&filter.name) }),
             None => Ok(()),

@@ -12,6 +12,7 @@ use super::environment::Environment;
 use super::seat::Seat;
 use super::slot::{Live, VmSlot};
 use crate::filter::exchange::{Exchange, Side};
+use crate::policy::bodies::BodyMode;
 use crate::policy::filter::WasmFilter;
 use crate::telemetry::Phase;
 
@@ -188,12 +189,18 @@ impl Context {
         result
     }
 
-    /// Whether the module looks at bodies of this side.
-    pub fn wants_body(&self, side: Side) -> bool {
-        let handles = self.vm.handles();
-        match side {
-            Side::Request => handles.request_body || handles.request_trailers,
-            Side::Response => handles.response_body || handles.response_trailers,
+    /// How much of this side's body the guest is shown; `None` if it looks at none.
+    pub fn body_mode(&self, side: Side) -> Option<BodyMode> {
+        let (handles, modes) = (self.vm.handles(), &self.plugin.definition.bodies);
+        let (body, trailers, mode) = match side {
+            Side::Request => (handles.request_body, handles.request_trailers, modes.request),
+            Side::Response => (handles.response_body, handles.response_trailers, modes.response),
+        };
+        match mode {
+            BodyMode::None => None,
+            mode if body => Some(mode),
+            // Nothing is gathered for a guest that looks at trailers only.
+            _ => trailers.then_some(BodyMode::Stream),
         }
     }
 

@@ -222,7 +222,7 @@ impl Stream for Seat {
     ) -> Result<(), BufferError> {
         let mut body = self.exchange.body(side).borrow_mut();
         let body = body.as_mut().ok_or(BufferError::Unavailable)?;
-        body.splice(start, size, data, self.exchange.buffer_bytes_max)
+        body.splice(start, size, data)
     }
 
     fn property<R>(&self, path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {

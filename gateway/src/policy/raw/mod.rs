@@ -101,7 +101,19 @@ pub(super) struct WasmFilter {
     pub(super) budget: Field<Duration>,
     pub(super) start_budget: Field<Duration>,
     pub(super) memory: Field<Size>,
+    pub(super) body: Field<BodyMode>,
+    pub(super) request_body: Field<BodyMode>,
+    pub(super) response_body: Field<BodyMode>,
     pub(super) on_failure: Field<OnFailure>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum BodyMode {
+    None,
+    Stream,
+    Buffer(Size),
+    Peek(Size),
 }
 
 #[derive(Deserialize, Clone, Copy)]

@@ -9,6 +9,7 @@ use serde_yaml::Value;
 use super::super::filter::{Filter, FilterKind, OnFailure, Period, RateLimit, RateLimitKey, WasmFilter};
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
+use super::bodies;
 use super::headers::{resolve_edits, resolve_name};
 use super::module::Modules;
 use super::names::Names;
@@ -74,6 +75,7 @@ fn resolve_wasm(place: Place<'_>, raw: &raw::WasmFilter, modules: &mut Modules<'
     let start_budget =
         duration(place.key("start_budget"), &raw.start_budget, Duration::from_millis(500), bounds);
     let memory = memory_pages(place.key("memory"), &raw.memory);
+    let bodies = bodies::resolve(place, raw, memory.map(|pages| u64::from(pages.get()) * PAGE));
     let module = module?;
     Some(WasmFilter {
         path: module.path,
@@ -87,6 +89,7 @@ fn resolve_wasm(place: Place<'_>, raw: &raw::WasmFilter, modules: &mut Modules<'
         budget: budget?,
         start_budget: start_budget?,
         memory_pages_max: memory?,
+        bodies: bodies?,
         on_failure: match raw.on_failure.given() {
             Some(raw::OnFailure::Open) => OnFailure::Open,
             Some(raw::OnFailure::Closed) | None => OnFailure::Closed,

@@ -5,6 +5,7 @@
 //! and filters come before the routes that name them.
 
 mod action;
+mod bodies;
 mod filter;
 mod headers;
 mod host;

@@ -62,11 +62,18 @@ pub(super) fn size(
     default: u64,
     bounds: RangeInclusive<u64>,
 ) -> Option<u64> {
-    let (bytes, found) = match field {
-        Field::Absent => return Some(default),
-        Field::Refused => return None,
-        Field::Given(Size::Bytes(bytes)) => (Some(*bytes), bytes.to_string()),
-        Field::Given(Size::Text(text)) => (parse_size(text), quoted(text)),
+    match field {
+        Field::Absent => Some(default),
+        Field::Refused => None,
+        Field::Given(raw) => size_in(place, raw, bounds),
+    }
+}
+
+/// A size that is written, in bounds.
+pub(super) fn size_in(place: Place<'_>, raw: &Size, bounds: RangeInclusive<u64>) -> Option<u64> {
+    let (bytes, found) = match raw {
+        Size::Bytes(bytes) => (Some(*bytes), bytes.to_string()),
+        Size::Text(text) => (parse_size(text), quoted(text)),
     };
     let Some(bytes) = bytes else {
         let expected = "a whole number and a unit (`B`, `KiB`, `MiB`, `GiB`), such as `64KiB`";
@@ -89,7 +96,8 @@ fn parse_size(text: &str) -> Option<u64> {
 
 const SIZE_UNITS: [(&str, u32); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
 
-fn show_size(bytes: u64) -> String {
+/// A size as one would write it.
+pub(super) fn show_size(bytes: u64) -> String {
     let fits = |shift: u32| bytes >= 1 << shift && bytes.is_multiple_of(1 << shift);
     let unit = SIZE_UNITS.into_iter().find(|(_, shift)| fits(*shift));
     unit.map_or_else(|| format!("{bytes}B"), |(name, shift)| format!("{}{name}", bytes >> shift))
