@@ -1,4 +1,5 @@
-//! What the gateway implements: one [`Stream`] per HTTP exchange and one [`Environment`] per VM.
+//! What the gateway implements: one [`Stream`] per HTTP exchange or TCP connection, and one
+//! [`Environment`] per VM.
 //!
 //! Both are called from inside guest callbacks, on the worker's thread, while the VM is borrowed:
 //! an implementation uses interior mutability, records what the guest asked for and never calls the
@@ -17,12 +18,28 @@ use crate::pairs::Pair;
 use crate::plugin::{Plugin, PluginId};
 use crate::shared_data::SharedData;
 
-/// One HTTP exchange, as a filter sees it.
+/// What a [`Stream`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum StreamKind {
+    /// An HTTP exchange. Its bodies are the buffers HTTP_REQUEST_BODY and HTTP_RESPONSE_BODY.
+    #[default]
+    Http,
+    /// A TCP connection. Its two directions are the buffers DOWNSTREAM_DATA (the client's bytes, the side
+    /// [`StreamSide::Request`]) and UPSTREAM_DATA; it has no maps.
+    Tcp,
+}
+
+/// One HTTP exchange or TCP connection, as a filter sees it.
 ///
 /// The VM keeps an `Rc` of it from [`Vm::create_stream`](crate::Vm::create_stream) until the context
 /// is deleted, so that an effective context, a tick or a late operation finds it. A method may be
 /// called at any time during any callback of that VM.
 pub trait Stream: 'static {
+    /// What it is. Host functions about the other kind find nothing.
+    fn kind(&self) -> StreamKind {
+        StreamKind::Http
+    }
+
     /// Walks over a map in order, pseudo-headers first, and returns whether the map is available.
     fn map_pairs(&self, map: MapType, f: &mut dyn FnMut(&[u8], &[u8])) -> bool;
 

@@ -30,9 +30,10 @@ mod plugin;
 mod shared_data;
 mod vm;
 
-pub use abi::{Action, LogLevel, MapType, MetricType, PauseKind, StreamSide};
+pub use abi::{Action, LogLevel, MapType, MetricType, PauseKind, PeerType, StreamSide};
 pub use environment::{
     BufferError, Environment, LocalResponse, MapError, PropertyError, Refusal, RefusalReason, Stream,
+    StreamKind,
 };
 pub use guest_metrics::{GuestMetrics, HISTOGRAM_BOUNDS, MetricValue};
 pub use host::HostFunctions;

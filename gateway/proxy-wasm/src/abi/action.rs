@@ -3,13 +3,13 @@
 //! The specification knows continue (0) and pause (1). The C++ SDK and the Go SDKs built on its
 //! numbers return wider codes, which mean different things by phase:
 //!
-//! | code | headers | body | trailers |
-//! |---|---|---|---|
-//! | 0 | continue | continue | continue |
-//! | 1 | stop | stop and buffer | stop |
-//! | 2 | (unused) | stop and apply back-pressure | stop |
-//! | 3 | stop and buffer | stop and drop | stop |
-//! | 4 | stop and apply back-pressure | | |
+//! | code | headers | body | trailers | connection, its data |
+//! |---|---|---|---|---|
+//! | 0 | continue | continue | continue | continue |
+//! | 1 | stop | stop and buffer | stop | stop and buffer |
+//! | 2 | (unused) | stop and apply back-pressure | stop | |
+//! | 3 | stop and buffer | stop and drop | stop | |
+//! | 4 | stop and apply back-pressure | | | |
 //!
 //! A stop after headers holds everything that follows, as the C++ host does by default. A code beyond
 //! the table is read as the strictest stop of its phase: a guest newer than this host must not open
@@ -42,13 +42,15 @@ pub(crate) enum Phase {
     Headers,
     Body,
     Trailers,
+    /// A new TCP connection, and its data: 0 continues, all else stops and buffers.
+    Connection,
 }
 
 impl Action {
     pub(crate) const fn from_wire(phase: Phase, code: u32) -> Self {
         match (phase, code) {
             (_, 0) => Self::Continue,
-            (Phase::Headers, 3) | (Phase::Body, 1) => Self::Pause(PauseKind::Buffer),
+            (Phase::Headers, 3) | (Phase::Body, 1) | (Phase::Connection, _) => Self::Pause(PauseKind::Buffer),
             (Phase::Headers | Phase::Trailers, _) | (Phase::Body, 2) => Self::Pause(PauseKind::Watermark),
             (Phase::Body, _) => Self::Pause(PauseKind::NoBuffer),
         }
@@ -76,6 +78,9 @@ mod tests {
             (Phase::Trailers, 0, Action::Continue),
             (Phase::Trailers, 1, Action::Pause(PauseKind::Watermark)),
             (Phase::Trailers, 7, Action::Pause(PauseKind::Watermark)),
+            (Phase::Connection, 0, Action::Continue),
+            (Phase::Connection, 1, Action::Pause(PauseKind::Buffer)),
+            (Phase::Connection, 9, Action::Pause(PauseKind::Buffer)),
         ];
         for (phase, code, expected) in table {
             assert_eq!(Action::from_wire(phase, code), expected, "{phase:?} {code}");

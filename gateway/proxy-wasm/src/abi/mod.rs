@@ -9,7 +9,7 @@ pub(crate) mod status;
 pub(crate) mod types;
 
 pub use action::{Action, PauseKind};
-pub use types::{LogLevel, MapType, MetricType, StreamSide};
+pub use types::{LogLevel, MapType, MetricType, PeerType, StreamSide};
 
 /// Declares an enumeration with its wire values and the conversion from what a guest passed.
 macro_rules! wire_enum {

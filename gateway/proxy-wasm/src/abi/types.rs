@@ -68,13 +68,25 @@ wire_enum! {
     }
 }
 
-/// One direction of an HTTP exchange.
+/// One direction of an HTTP exchange or of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StreamSide {
     /// From the client to the upstream.
     Request,
     /// From the upstream to the client.
     Response,
+}
+
+wire_enum! {
+    /// Which end of a TCP connection closed it (`proxy_peer_type_t`).
+    pub enum PeerType {
+        /// Not known.
+        Unknown = 0,
+        /// This host.
+        Local = 1,
+        /// The other end.
+        Remote = 2,
+    }
 }
 
 wire_enum! {

@@ -1,4 +1,4 @@
-//! Bodies and configurations.
+//! Bodies, data of TCP connections, and configurations.
 //!
 //! Reads are clamped, never an error; a buffer that is not there is NOT_FOUND.
 
@@ -10,7 +10,7 @@ use super::memory::{ReturnSlot, return_bytes, status_of};
 use super::{State, host_functions};
 use crate::abi::status::Status;
 use crate::abi::types::{BufferType, StreamSide};
-use crate::environment::{Environment, RefusalReason, Stream};
+use crate::environment::{BufferError, Environment, RefusalReason, Stream, StreamKind};
 
 const SET_BYTES: &str = "proxy_set_buffer_bytes";
 
@@ -33,17 +33,21 @@ impl<E: Environment> Source<E> {
     /// The buffer a guest names, if the active context has it.
     fn find(caller: &Caller<'_, State<E>>, buffer: BufferType) -> Option<Self> {
         let host = caller.state();
-        let body = |side| host.stream().map(|stream| Self::Body(stream, side));
+        let body = || {
+            let stream = host.stream()?;
+            let side = side_of(buffer, stream.kind())?;
+            Some(Self::Body(stream, side))
+        };
         match buffer {
-            BufferType::RequestBody => body(StreamSide::Request),
-            BufferType::ResponseBody => body(StreamSide::Response),
+            BufferType::RequestBody
+            | BufferType::ResponseBody
+            | BufferType::DownstreamData
+            | BufferType::UpstreamData => body(),
             BufferType::VmConfiguration => Some(Self::Configuration(Arc::clone(&host.spec.configuration))),
             BufferType::PluginConfiguration => {
                 host.plugin().map(|plugin| Self::Configuration(Arc::clone(&plugin.spec().configuration)))
             }
-            BufferType::DownstreamData
-            | BufferType::UpstreamData
-            | BufferType::HttpCallResponseBody
+            BufferType::HttpCallResponseBody
             | BufferType::GrpcCallMessage
             | BufferType::ForeignFunctionArguments => None,
         }
@@ -64,6 +68,19 @@ impl<E: Environment> Source<E> {
                 Some(f(&rest[..rest.len().min(max)]))
             }
         }
+    }
+}
+
+/// The direction that a buffer holds, if streams of this kind have it.
+const fn side_of(buffer: BufferType, kind: StreamKind) -> Option<StreamSide> {
+    match (kind, buffer) {
+        (StreamKind::Http, BufferType::RequestBody) | (StreamKind::Tcp, BufferType::DownstreamData) => {
+            Some(StreamSide::Request)
+        }
+        (StreamKind::Http, BufferType::ResponseBody) | (StreamKind::Tcp, BufferType::UpstreamData) => {
+            Some(StreamSide::Response)
+        }
+        _ => None,
     }
 }
 
@@ -90,16 +107,17 @@ fn set_bytes<E: Environment>(
         return Ok(Status::InvalidMemoryAccess);
     };
     let host = caller.state();
-    let side = match BufferType::from_wire(buffer) {
-        Some(BufferType::RequestBody) => StreamSide::Request,
-        Some(BufferType::ResponseBody) => StreamSide::Response,
+    let buffer = match BufferType::from_wire(buffer) {
         Some(BufferType::VmConfiguration | BufferType::PluginConfiguration) => {
             return Ok(host.refuse(SET_BYTES, RefusalReason::ReadOnly));
         }
-        Some(_) => return Ok(host.refuse(SET_BYTES, RefusalReason::Unavailable)),
+        Some(buffer) => buffer,
         None => return Ok(Status::BadArgument),
     };
-    Ok(host.write(SET_BYTES, |stream| stream.body_splice(side, start as usize, wide(size), data)))
+    Ok(host.write(SET_BYTES, |stream| match side_of(buffer, stream.kind()) {
+        Some(side) => stream.body_splice(side, start as usize, wide(size), data),
+        None => Err(BufferError::Unavailable),
+    }))
 }
 
 /// The guest's `usize::MAX` means "to the end", whatever the host's width.

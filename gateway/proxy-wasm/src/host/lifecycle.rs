@@ -9,7 +9,7 @@ use super::{Active, State, host_functions};
 use crate::abi::LogLevel;
 use crate::abi::status::Status;
 use crate::abi::types::{StreamSide, StreamType};
-use crate::environment::{Environment, LocalResponse, RefusalReason, Stream};
+use crate::environment::{Environment, LocalResponse, RefusalReason, Stream, StreamKind};
 use crate::limits::DETAILS_BYTES_MAX;
 use crate::pairs;
 
@@ -67,31 +67,28 @@ fn continue_stream<E: Environment>(
     caller: &mut Caller<'_, State<E>>,
     stream_type: u32,
 ) -> Result<Status, Trap> {
-    let host = caller.state();
-    match StreamType::from_wire(stream_type) {
-        Some(StreamType::HttpRequest) => Ok(resume(caller, StreamSide::Request)),
-        Some(StreamType::HttpResponse) => Ok(resume(caller, StreamSide::Response)),
-        Some(StreamType::Downstream | StreamType::Upstream) => {
-            host.env.unimplemented("proxy_continue_stream of a TCP stream");
-            Ok(Status::Ok)
-        }
-        None => Ok(Status::BadArgument),
-    }
+    Ok(match StreamType::from_wire(stream_type) {
+        Some(StreamType::HttpRequest) => resume(caller, StreamKind::Http, StreamSide::Request),
+        Some(StreamType::HttpResponse) => resume(caller, StreamKind::Http, StreamSide::Response),
+        Some(StreamType::Downstream) => resume(caller, StreamKind::Tcp, StreamSide::Request),
+        Some(StreamType::Upstream) => resume(caller, StreamKind::Tcp, StreamSide::Response),
+        None => Status::BadArgument,
+    })
 }
 
 /// ABI 0.1.0.
 fn continue_request<E: Environment>(caller: &mut Caller<'_, State<E>>, (): ()) -> Result<Status, Trap> {
-    Ok(resume(caller, StreamSide::Request))
+    Ok(resume(caller, StreamKind::Http, StreamSide::Request))
 }
 
 /// ABI 0.1.0.
 fn continue_response<E: Environment>(caller: &mut Caller<'_, State<E>>, (): ()) -> Result<Status, Trap> {
-    Ok(resume(caller, StreamSide::Response))
+    Ok(resume(caller, StreamKind::Http, StreamSide::Response))
 }
 
-/// Without an exchange there is nothing to resume, which is what the guest wanted.
-fn resume<E: Environment>(caller: &Caller<'_, State<E>>, side: StreamSide) -> Status {
-    if let Some(stream) = caller.state().stream() {
+/// Without a stream of this kind there is nothing to resume, which is what the guest wanted.
+fn resume<E: Environment>(caller: &Caller<'_, State<E>>, kind: StreamKind, side: StreamSide) -> Status {
+    if let Some(stream) = caller.state().stream().filter(|stream| stream.kind() == kind) {
         stream.resume(side);
     }
     Status::Ok

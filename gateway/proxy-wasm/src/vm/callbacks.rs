@@ -121,7 +121,7 @@ impl<E: Environment> Vm<E> {
         self.settle();
     }
 
-    fn with_end(
+    pub(super) fn with_end(
         &self,
         phase: Phase,
         callback: &'static str,
@@ -145,7 +145,7 @@ impl<E: Environment> Vm<E> {
 
     /// Runs a callback of an exchange. A guest that answered or closed the exchange has stopped it,
     /// whatever it returned.
-    fn exchange<P: tollgate_wasmedge::WasmParams>(
+    pub(super) fn exchange<P: tollgate_wasmedge::WasmParams>(
         &self,
         phase: Phase,
         callback: &'static str,
@@ -167,7 +167,7 @@ impl<E: Environment> Vm<E> {
     }
 
     /// Runs a callback of a context that lives, under its plugin's budget.
-    fn call_context<P: tollgate_wasmedge::WasmParams, R: tollgate_wasmedge::WasmResults>(
+    pub(super) fn call_context<P: tollgate_wasmedge::WasmParams, R: tollgate_wasmedge::WasmResults>(
         &self,
         callback: &'static str,
         function: &Func<P, R>,
@@ -219,7 +219,7 @@ impl<E: Environment> Vm<E> {
 
     /// Deletes the contexts for which the guest has called `proxy_done` meanwhile. Each lives at most
     /// once, so the loop ends.
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         while let Some(context) = { self.host.done.borrow_mut().pop() } {
             // A failure fails the VM; the callback that came first has its own result.
             let _ = self.delete(context);

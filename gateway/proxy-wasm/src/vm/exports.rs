@@ -18,6 +18,11 @@ pub(super) mod name {
     pub(in crate::vm) const VM_START: &str = "proxy_on_vm_start";
     pub(in crate::vm) const CONFIGURE: &str = "proxy_on_configure";
     pub(in crate::vm) const TICK: &str = "proxy_on_tick";
+    pub(in crate::vm) const NEW_CONNECTION: &str = "proxy_on_new_connection";
+    pub(in crate::vm) const DOWNSTREAM_DATA: &str = "proxy_on_downstream_data";
+    pub(in crate::vm) const UPSTREAM_DATA: &str = "proxy_on_upstream_data";
+    pub(in crate::vm) const DOWNSTREAM_CLOSE: &str = "proxy_on_downstream_connection_close";
+    pub(in crate::vm) const UPSTREAM_CLOSE: &str = "proxy_on_upstream_connection_close";
     pub(in crate::vm) const REQUEST_HEADERS: &str = "proxy_on_request_headers";
     pub(in crate::vm) const REQUEST_BODY: &str = "proxy_on_request_body";
     pub(in crate::vm) const REQUEST_TRAILERS: &str = "proxy_on_request_trailers";
@@ -38,6 +43,11 @@ pub(super) struct Exports {
     pub(super) vm_start: Option<Func<U2, u32>>,
     pub(super) configure: Option<Func<U2, u32>>,
     pub(super) tick: Option<Func<u32, ()>>,
+    pub(super) new_connection: Option<Func<u32, u32>>,
+    pub(super) downstream_data: Option<Func<U3, u32>>,
+    pub(super) upstream_data: Option<Func<U3, u32>>,
+    pub(super) downstream_close: Option<Func<U2, ()>>,
+    pub(super) upstream_close: Option<Func<U2, ()>>,
     pub(super) request_headers: Option<Func<U3, u32>>,
     pub(super) request_body: Option<Func<U3, u32>>,
     pub(super) request_trailers: Option<Func<U2, u32>>,
@@ -50,8 +60,18 @@ pub(super) struct Exports {
 }
 
 /// Which callbacks a module has. A callback that is missing is not called; its phase continues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handles {
+    /// `proxy_on_new_connection`.
+    pub new_connection: bool,
+    /// `proxy_on_downstream_data`.
+    pub downstream_data: bool,
+    /// `proxy_on_upstream_data`.
+    pub upstream_data: bool,
+    /// `proxy_on_downstream_connection_close`.
+    pub downstream_close: bool,
+    /// `proxy_on_upstream_connection_close`.
+    pub upstream_close: bool,
     /// `proxy_on_request_headers`.
     pub request_headers: bool,
     /// `proxy_on_request_body`.
@@ -81,6 +101,11 @@ impl Exports {
             vm_start: find.func(name::VM_START)?,
             configure: find.func(name::CONFIGURE)?,
             tick: find.func(name::TICK)?,
+            new_connection: find.func(name::NEW_CONNECTION)?,
+            downstream_data: find.func(name::DOWNSTREAM_DATA)?,
+            upstream_data: find.func(name::UPSTREAM_DATA)?,
+            downstream_close: find.func(name::DOWNSTREAM_CLOSE)?,
+            upstream_close: find.func(name::UPSTREAM_CLOSE)?,
             request_headers: find.func(name::REQUEST_HEADERS)?,
             request_body: find.func(name::REQUEST_BODY)?,
             request_trailers: find.func(name::REQUEST_TRAILERS)?,
@@ -95,6 +120,11 @@ impl Exports {
 
     pub(super) fn handles(&self) -> Handles {
         Handles {
+            new_connection: self.new_connection.is_some(),
+            downstream_data: self.downstream_data.is_some(),
+            upstream_data: self.upstream_data.is_some(),
+            downstream_close: self.downstream_close.is_some(),
+            upstream_close: self.upstream_close.is_some(),
             request_headers: self.request_headers.is_some(),
             request_body: self.request_body.is_some(),
             request_trailers: self.request_trailers.is_some(),

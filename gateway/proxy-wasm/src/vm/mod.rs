@@ -2,7 +2,7 @@
 //!
 //! Order: [`Vm::new`] checks the ABI and initialises the module ([`start`]); [`Vm::add_plugin`]
 //! starts a filter; [`Vm::create_stream`], the `on_*` callbacks and [`Vm::finish`] serve an exchange
-//! ([`callbacks`]); [`Vm::remove_plugin`] ends a filter.
+//! ([`callbacks`]) or a TCP connection ([`connection`]); [`Vm::remove_plugin`] ends a filter.
 //!
 //! A trap or a spent budget fails the VM for good: nothing inside a guest unwinds, so its state is
 //! not to be trusted. From then on no guest call is made, every method answers
@@ -12,6 +12,7 @@
 //! inside its own callbacks ([`Failure::Reentered`]).
 
 mod callbacks;
+mod connection;
 pub(crate) mod contexts;
 pub(crate) mod error;
 mod exports;

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use tollgate_proxy_wasm::{
-    BufferError, LocalResponse, MapError, MapType, Pair, PropertyError, Refusal, Stream, StreamSide,
+    BufferError, LocalResponse, MapError, MapType, Pair, PropertyError, Refusal, Stream, StreamKind,
+    StreamSide,
 };
 
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -32,6 +33,7 @@ pub struct Exchange {
     pub resumed: RefCell<Vec<StreamSide>>,
     pub closed: RefCell<Vec<StreamSide>>,
     pub refusals: RefCell<Vec<Refusal>>,
+    pub kind: Cell<StreamKind>,
     /// Whether the response has begun: before, its maps are not there.
     pub responding: Cell<bool>,
 }
@@ -43,6 +45,16 @@ impl Exchange {
         exchange.put_property(b"request\0path", path.as_bytes());
         exchange.put_property(b"source\0address", b"192.0.2.7:4711");
         std::rc::Rc::new(exchange)
+    }
+
+    /// A TCP connection, with these bytes to see in either direction.
+    pub fn connection(downstream: &[u8], upstream: &[u8]) -> std::rc::Rc<Self> {
+        let connection = Self::default();
+        connection.kind.set(StreamKind::Tcp);
+        connection.request_body.replace(downstream.to_vec());
+        connection.response_body.replace(upstream.to_vec());
+        connection.responding.set(true);
+        std::rc::Rc::new(connection)
     }
 
     pub fn respond(&self, headers: &[(&str, &str)]) {
@@ -63,6 +75,7 @@ impl Exchange {
 
     fn map(&self, map: MapType) -> Result<&RefCell<Pairs>, MapError> {
         match map {
+            _ if self.kind.get() == StreamKind::Tcp => Err(MapError::Unavailable),
             MapType::RequestHeaders => Ok(&self.request_headers),
             MapType::RequestTrailers => Ok(&self.request_trailers),
             MapType::ResponseHeaders | MapType::ResponseTrailers if !self.responding.get() => {
@@ -96,6 +109,10 @@ fn valid(name: &[u8], value: &[u8]) -> Result<Vec<u8>, MapError> {
 }
 
 impl Stream for Exchange {
+    fn kind(&self) -> StreamKind {
+        self.kind.get()
+    }
+
     fn map_pairs(&self, map: MapType, f: &mut dyn FnMut(&[u8], &[u8])) -> bool {
         let Ok(map) = self.map(map) else { return false };
         map.borrow().iter().for_each(|(name, value)| f(name, value));
