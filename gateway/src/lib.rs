@@ -10,6 +10,8 @@
 //! [`worker`] build the new [`generation`] beside the old one; then each points to it between two
 //! requests. [`admin`] shows and triggers it, [`cli`] wires it all.
 //!
+//! [`workbench`] runs one filter on the same code without a gateway, for tools.
+//!
 //! Arrows run downwards only: cli → {worker, reload, admin} → {proxy, generation} → {route, filter,
 //! limit, upstream} → {policy, http}. `ARCHITECTURE.md` tells the rest.
 
@@ -26,4 +28,5 @@ pub mod reload;
 pub mod route;
 pub mod telemetry;
 pub mod upstream;
+pub mod workbench;
 pub mod worker;

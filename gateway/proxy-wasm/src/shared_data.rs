@@ -61,6 +61,12 @@ impl SharedData {
         self.totals.bytes.load(Ordering::Relaxed)
     }
 
+    /// The value of a key of `vm_id`, if there is one.
+    pub fn value(&self, vm_id: &str, key: &[u8]) -> Option<Arc<[u8]>> {
+        let namespace = lock(&self.namespaces).get(vm_id).cloned()?;
+        namespace.get(key).map(|(value, _)| value)
+    }
+
     pub(crate) fn namespace(&self, vm_id: &Arc<str>) -> Arc<Namespace> {
         let mut namespaces = lock(&self.namespaces);
         Arc::clone(namespaces.entry(Arc::clone(vm_id)).or_insert_with(|| {

@@ -1,13 +1,14 @@
 //! The command line: arguments, subcommands, exit codes.
 //!
-//! One file a subcommand: [`run`], [`check`], [`explain`], [`demo`], [`upstream`], and the compiler's process,
-//! which the gateway starts itself. What is asked for goes to standard output, what is told about it
+//! One file a subcommand: [`run`], [`check`], [`explain`], [`mod@filter`], [`demo`], [`upstream`], and the
+//! compiler's process, which the gateway starts itself. What is asked for goes to standard output, what is told about it
 //! to standard error.
 //!
 //! | Code | Meaning |
 //! | --- | --- |
 //! | 0 | done; for `run` also: drained after SIGTERM or SIGINT |
-//! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `demo`: a step did not do what it should |
+//! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `demo`: a step did not do what it should; `filter`: see there |
+//! | 2 | `filter`: what was asked for could not be done |
 //! | 64 | the command line is wrong |
 //! | 65 | `run`, `explain`: the policy is wrong, or a filter of it does not start |
 //! | 70 | the gateway or its machine failed: a port is taken, a folder cannot be written |
@@ -18,6 +19,7 @@ mod check;
 mod compile;
 mod demo;
 mod explain;
+mod filter;
 mod lifetime;
 mod run;
 mod upstream;
@@ -35,6 +37,7 @@ use crate::generation::modules::COMPILE_SUBCOMMAND;
 enum Exit {
     Done,
     Failed,
+    CannotRun,
     Usage,
     BadPolicy,
     Internal,
@@ -53,6 +56,8 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Explain(explain::Args),
+    #[command(subcommand)]
+    Filter(filter::Command),
     Upstream(upstream::Args),
     Demo(demo::Args),
     #[command(name = COMPILE_SUBCOMMAND, hide = true)]
@@ -65,6 +70,7 @@ Examples:
   tollgate check policy.yaml             what is wrong with a policy, and where
   tollgate explain policy.yaml GET /x    which route takes a request, and why
   tollgate run policy.yaml               serve it; edit the file, and the gateway follows
+  tollgate filter test M.wasm tests.yaml test cases for a filter, no gateway running
   tollgate upstream --listen [::1]:9000  something to send requests to
 
 While it runs (the address is `admin` in the policy):
@@ -74,7 +80,7 @@ While it runs (the address is `admin` in the policy):
   kill -HUP PID                          reload, and open the access log anew
   kill PID                               finish what runs, then end
 
-Exit codes: 0 done, 1 check or demo failed, 64 wrong usage, 65 bad policy, 70 internal.";
+Exit codes: 0 done, 1 check, demo or filter failed, 2 filter could not run, 64 wrong usage, 65 bad policy, 70 internal.";
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -87,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, begun),
         Command::Check(args) => check::check(&args).into(),
         Command::Explain(args) => explain::explain(&args).into(),
+        Command::Filter(command) => filter::run(command).into(),
         Command::Upstream(args) => upstream::run(&args).into(),
         Command::Demo(args) => demo::run(&args).into(),
         Command::Compile(args) => compile::run(args),
@@ -108,6 +115,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::CannotRun => 2,
             Exit::Usage => 64,
             Exit::BadPolicy => 65,
             Exit::Internal => 70,

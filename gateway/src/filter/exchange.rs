@@ -11,10 +11,11 @@ use std::time::{Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
-use tollgate_proxy_wasm::BufferError;
 pub use tollgate_proxy_wasm::StreamSide as Side;
+use tollgate_proxy_wasm::{BufferError, PropertyError};
 
 use super::signals::Signals;
+use super::wasm::properties;
 
 /// Index of a side in an array of two.
 pub(super) trait SideIndex {
@@ -166,6 +167,19 @@ impl Exchange {
     /// Names the endpoint that answers, for properties.
     pub fn set_upstream_address(&self, address: std::sync::Arc<str>) {
         self.upstream_address.replace(Some(address));
+    }
+
+    /// A property as a guest would read it; `path` has its segments separated by NUL.
+    pub fn property(&self, path: &[u8]) -> Option<Vec<u8>> {
+        properties::read(self, path, <[u8]>::to_vec)
+    }
+
+    /// Sets a property as a guest would.
+    ///
+    /// # Errors
+    /// If the gateway owns it, or there are too many.
+    pub fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), PropertyError> {
+        properties::write(self, path, value)
     }
 
     pub(super) fn body(&self, side: Side) -> &RefCell<Option<Body>> {

@@ -141,6 +141,11 @@ impl Generation {
         })
     }
 
+    /// Failures of its filters so far, on all workers.
+    pub fn failures(&self) -> u64 {
+        self.blueprint.filters.iter().map(|metrics| metrics.failures()).sum()
+    }
+
     /// Publishes how its guests are. For the sweep.
     pub fn publish_guests(&self) {
         for (plugin, metrics) in &self.guests {

@@ -117,6 +117,26 @@ impl ModuleStore {
         self.compiler.compile(code, OptLevel::O2).map(drop)
     }
 
+    /// A module's code at `level`, from the cache or compiled now.
+    ///
+    /// # Errors
+    /// If it does not compile or load.
+    pub fn compile(&self, code: &[u8], level: OptLevel) -> Result<Compiled, Fault> {
+        let artifact = self.compiler.compile(code, level)?;
+        Ok(Compiled { module: Module::load(&artifact)?, level: artifact.level() })
+    }
+
+    /// A module's code that is ready soonest: the best of the cache, else compiled now at O0.
+    ///
+    /// # Errors
+    /// If it does not compile or load.
+    pub fn quickest(&self, code: &[u8]) -> Result<Compiled, Fault> {
+        match self.compiler.best_cached(code) {
+            Some(artifact) => Ok(Compiled { module: Module::load(&artifact)?, level: artifact.level() }),
+            None => self.compile(code, OptLevel::O0),
+        }
+    }
+
     /// A corrupt entry of the cache counts as absent, and O0 code is a fraction of a second away.
     fn fetch_one(&self, wasm: &WasmFilter, current: Option<&Modules>) -> Result<Compiled, Fault> {
         let running = current.and_then(|modules| modules.get(&wasm.digest));

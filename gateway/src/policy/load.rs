@@ -13,10 +13,10 @@ use super::source::{Limits, ScanFailure, Source, Span};
 use super::{decode, resolve};
 
 /// Bytes of the text. Some 100 000 routes fit.
-const TEXT_MAX: u64 = 16 << 20;
+pub(super) const TEXT_MAX: u64 = 16 << 20;
 
 /// Bounds on the document; see [`Limits`].
-const LIMITS: Limits = Limits { depth: 32, aliases: 10_000, nodes: 4_000_000, bytes: 64 << 20 };
+pub(super) const LIMITS: Limits = Limits { depth: 32, aliases: 10_000, nodes: 4_000_000, bytes: 64 << 20 };
 
 /// A policy that can be used.
 #[derive(Debug, Clone)]
@@ -77,18 +77,25 @@ fn understand(
     report: &Report<'_>,
     base_dir: &Path,
 ) -> Option<(Policy, Vec<[u8; 32]>)> {
+    let raw: raw::Policy = decoded(text, failures, report)?;
+    resolve::resolve(&raw, report, base_dir)
+}
+
+/// The raw form of a document; what is wrong is in `report`.
+pub(super) fn decoded<T: serde::de::DeserializeOwned>(
+    text: &str,
+    failures: Vec<ScanFailure>,
+    report: &Report<'_>,
+) -> Option<T> {
     let value =
         if failures.is_empty() { read_yaml(text).map_err(|failure| vec![failure]) } else { Err(failures) };
-    let value = match value {
-        Ok(value) => value,
+    match value {
+        Ok(value) => decode::decode(&value, report),
         Err(failures) => {
             failures.into_iter().for_each(|failure| report.unreadable(failure));
-            return None;
+            None
         }
-    };
-    let raw: raw::Policy = decode::decode(&value, report)?;
-    drop(value);
-    resolve::resolve(&raw, report, base_dir)
+    }
 }
 
 fn read_yaml(text: &str) -> Result<serde_yaml::Value, ScanFailure> {

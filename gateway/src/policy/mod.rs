@@ -13,6 +13,7 @@
 //! here knows the rest of the gateway.
 
 pub mod bodies;
+pub mod cases;
 mod decode;
 pub mod diagnostics;
 pub mod filter;

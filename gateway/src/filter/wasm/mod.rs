@@ -9,7 +9,7 @@
 mod backoff;
 mod environment;
 mod plugin;
-mod properties;
+pub(super) mod properties;
 mod seat;
 mod slot;
 

@@ -18,7 +18,7 @@ const OURS: [&[u8]; 8] =
     [b"connection", b"source", b"destination", b"request", b"response", b"upstream", b"xds", b"route_name"];
 
 /// Passes a property to `f`.
-pub(super) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+pub(in crate::filter) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
     if let Some(field) = path.strip_prefix(b"request\0headers\0") {
         let head = exchange.request.borrow();
         return header(&head.headers, field).map(f);
@@ -40,7 +40,7 @@ pub(super) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnce(&[u8]) ->
 }
 
 /// Stores a property of a guest's own.
-pub(super) fn write(exchange: &Exchange, path: &[u8], value: &[u8]) -> Result<(), PropertyError> {
+pub(in crate::filter) fn write(exchange: &Exchange, path: &[u8], value: &[u8]) -> Result<(), PropertyError> {
     let root = path.split(|byte| *byte == 0).next().unwrap_or_default();
     if OURS.contains(&root) {
         return Err(PropertyError::ReadOnly);

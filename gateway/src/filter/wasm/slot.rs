@@ -159,6 +159,16 @@ impl VmSlot {
         self.current.borrow().as_ref().filter(|vm| vm.failed().is_none()).cloned()
     }
 
+    /// Fuel that the guest has used since its VM was built; 0 if there is none that works.
+    pub fn fuel_used(&self) -> u64 {
+        self.live().map_or(0, |vm| vm.fuel_used())
+    }
+
+    /// The guest's memory in bytes; 0 if there is none that works.
+    pub fn memory_bytes(&self) -> u64 {
+        self.live().map_or(0, |vm| vm.memory_bytes())
+    }
+
     /// The number of the current build.
     pub(super) fn build(&self) -> u64 {
         self.build.get()

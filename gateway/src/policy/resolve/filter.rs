@@ -63,7 +63,11 @@ fn resolve_kind(place: Place<'_>, raw: &raw::Filter, modules: &mut Modules<'_>) 
     }
 }
 
-fn resolve_wasm(place: Place<'_>, raw: &raw::WasmFilter, modules: &mut Modules<'_>) -> Option<WasmFilter> {
+pub(in crate::policy) fn resolve_wasm(
+    place: Place<'_>,
+    raw: &raw::WasmFilter,
+    modules: &mut Modules<'_>,
+) -> Option<WasmFilter> {
     let module = place.required(&raw.module, "module", "the path of a file, such as `filters/rules.wasm`");
     let module = module.and_then(|path| modules.read(place.key("module"), path));
     let configuration = configuration(place.key("config"), &raw.config);
@@ -102,7 +106,7 @@ fn configuration_of_vm(place: Place<'_>, raw: &raw::WasmFilter) -> Option<Arc<[u
 }
 
 /// Text as it is, anything else as JSON with its keys in the order written.
-fn configuration(place: Place<'_>, field: &Field<Value>) -> Option<Arc<[u8]>> {
+pub(in crate::policy) fn configuration(place: Place<'_>, field: &Field<Value>) -> Option<Arc<[u8]>> {
     let bytes = match field {
         Field::Absent => Vec::new(),
         Field::Refused => return None,
@@ -131,7 +135,10 @@ fn has_infinity(value: &Value) -> bool {
     }
 }
 
-fn environment(place: Place<'_>, field: &Field<raw::Entries<String>>) -> Arc<[(Arc<str>, Arc<str>)]> {
+pub(in crate::policy) fn environment(
+    place: Place<'_>,
+    field: &Field<raw::Entries<String>>,
+) -> Arc<[(Arc<str>, Arc<str>)]> {
     let mut variables = Vec::new();
     for (name, value) in place.entries(field, ENVIRONMENT_MAX) {
         if name.is_empty() || name.contains(['=', '\0']) {

@@ -107,7 +107,7 @@ fn unframed(place: Place<'_>, text: &str) -> Option<HeaderName> {
 }
 
 /// A header name.
-pub(super) fn resolve_name(place: Place<'_>, text: &str) -> Option<HeaderName> {
+pub(in crate::policy) fn resolve_name(place: Place<'_>, text: &str) -> Option<HeaderName> {
     let name = HeaderName::from_bytes(text.as_bytes()).ok();
     if name.is_none() {
         let expected = "letters, digits and `-`, such as `x-request-id`";

@@ -26,8 +26,11 @@ use std::path::Path;
 use super::Policy;
 use super::raw;
 use super::report::{Problem, Report};
-use module::Modules;
-use place::Place;
+pub(super) use filter::{configuration, environment, resolve_wasm};
+pub(super) use headers::resolve_name;
+pub(super) use module::Modules;
+pub(super) use place::Place;
+pub(super) use scalar::duration;
 
 /// The version of the format that this page reads.
 const VERSION: u64 = 1;

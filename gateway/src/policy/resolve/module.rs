@@ -16,7 +16,7 @@ use super::place::Place;
 const MODULE_MAX: u64 = 32 << 20;
 
 /// Modules read so far.
-pub(super) struct Modules<'b> {
+pub(in crate::policy) struct Modules<'b> {
     base: &'b Path,
     read: HashMap<PathBuf, Module>,
     /// In the order first named.
@@ -33,7 +33,7 @@ pub(super) struct Module {
 
 impl<'b> Modules<'b> {
     /// Relative paths start at `base`.
-    pub(super) fn new(base: &'b Path) -> Self {
+    pub(in crate::policy) fn new(base: &'b Path) -> Self {
         Modules { base, read: HashMap::new(), digests: Vec::new() }
     }
 

@@ -7,34 +7,39 @@ use super::super::suggest::listed;
 
 /// A place in the document, and where to report what is wrong there.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) report: &'a Report<'a>,
-    pub(super) at: At<'a>,
+pub(in crate::policy) struct Place<'a> {
+    pub(in crate::policy) report: &'a Report<'a>,
+    pub(in crate::policy) at: At<'a>,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn root(report: &'a Report<'a>) -> Self {
+    pub(in crate::policy) fn root(report: &'a Report<'a>) -> Self {
         Place { report, at: At::ROOT }
     }
 
-    pub(super) fn key(&'a self, key: &'a str) -> Place<'a> {
+    pub(in crate::policy) fn key(&'a self, key: &'a str) -> Place<'a> {
         Place { report: self.report, at: self.at.key(key) }
     }
 
-    pub(super) fn index(&'a self, index: usize) -> Place<'a> {
+    pub(in crate::policy) fn index(&'a self, index: usize) -> Place<'a> {
         Place { report: self.report, at: self.at.index(index) }
     }
 
-    pub(super) fn error(&self, problem: Problem) {
+    pub(in crate::policy) fn error(&self, problem: Problem) {
         self.report.error(&self.at, problem);
     }
 
-    pub(super) fn warn(&self, problem: Problem) {
+    pub(in crate::policy) fn warn(&self, problem: Problem) {
         self.report.warn(&self.at, problem);
     }
 
     /// The value of a key of this mapping that must be written.
-    pub(super) fn required<'f, T>(&self, field: &'f Field<T>, key: &str, expected: &str) -> Option<&'f T> {
+    pub(in crate::policy) fn required<'f, T>(
+        &self,
+        field: &'f Field<T>,
+        key: &str,
+        expected: &str,
+    ) -> Option<&'f T> {
         if field.is_absent() {
             self.error(Problem::new(format!("the key `{key}` is missing")).expected(expected));
         }
@@ -42,7 +47,7 @@ impl<'a> Place<'a> {
     }
 
     /// Of keys that exclude each other, the one that is written. `keys` holds whether each is absent.
-    pub(super) fn exactly_one(&self, keys: &[(&'static str, bool)]) -> Option<&'static str> {
+    pub(in crate::policy) fn exactly_one(&self, keys: &[(&'static str, bool)]) -> Option<&'static str> {
         let written: Vec<&str> = keys.iter().filter(|(_, absent)| !absent).map(|(key, _)| *key).collect();
         match written.as_slice() {
             [only] => Some(only),
@@ -63,12 +68,20 @@ impl<'a> Place<'a> {
     }
 
     /// The right entries of a list here with their indices; at most `max` are looked at.
-    pub(super) fn list<'f, T>(&self, field: &'f Field<Vec<Field<T>>>, max: usize) -> Vec<(usize, &'f T)> {
+    pub(in crate::policy) fn list<'f, T>(
+        &self,
+        field: &'f Field<Vec<Field<T>>>,
+        max: usize,
+    ) -> Vec<(usize, &'f T)> {
         field.given().map_or_else(Vec::new, |fields| self.fields(fields, max))
     }
 
     /// The right entries of a mapping here, with free keys; at most `max` are looked at.
-    pub(super) fn entries<'f, T>(&self, field: &'f Field<Entries<T>>, max: usize) -> Vec<(&'f str, &'f T)> {
+    pub(in crate::policy) fn entries<'f, T>(
+        &self,
+        field: &'f Field<Entries<T>>,
+        max: usize,
+    ) -> Vec<(&'f str, &'f T)> {
         let Some(Entries(entries)) = field.given() else { return Vec::new() };
         self.at_most(entries.len(), max);
         let mut right = Vec::with_capacity(entries.len().min(max));
@@ -83,7 +96,7 @@ impl<'a> Place<'a> {
     }
 
     /// The texts here, be it one or a list, each with its place.
-    pub(super) fn texts<'f>(
+    pub(in crate::policy) fn texts<'f>(
         &self,
         field: &'f Field<OneOrMany>,
         max: usize,
@@ -104,7 +117,7 @@ impl<'a> Place<'a> {
     }
 
     /// The right ones of `fields`, which are the list here, with their indices.
-    pub(super) fn fields<'f, T>(&self, fields: &'f [Field<T>], max: usize) -> Vec<(usize, &'f T)> {
+    pub(in crate::policy) fn fields<'f, T>(&self, fields: &'f [Field<T>], max: usize) -> Vec<(usize, &'f T)> {
         self.at_most(fields.len(), max);
         let mut right = Vec::with_capacity(fields.len().min(max));
         for (index, field) in fields.iter().enumerate().take(max) {

@@ -9,7 +9,7 @@ use super::super::report::{Problem, quoted};
 use super::place::Place;
 
 /// A duration such as `10s`, in bounds; `default` if it is not written.
-pub(super) fn duration(
+pub(in crate::policy) fn duration(
     place: Place<'_>,
     field: &Field<raw::Duration>,
     default: Duration,

@@ -1,0 +1,80 @@
+//! `tollgate filter …`: a filter alone, on the host code that serves requests.
+//!
+//! One file a subcommand. What was found goes to standard output, what is told about the work to
+//! standard error. Exit codes: 0 all is well; 1 a case failed, a module would be refused, a replay
+//! differs; 2 it could not be done (a file cannot be read, cases are wrong, the module does not
+//! compile); 64 wrong usage.
+
+mod style;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{Exit, cache_dir};
+use crate::generation::Compiled;
+use crate::generation::modules::{Fault, ModuleStore};
+use crate::policy::filter::{Filter, FilterKind};
+
+/// Try a filter alone: what it needs, whether it does what it should, what it costs.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    Test(test::Args),
+}
+
+pub(super) fn run(command: Command) -> Exit {
+    match command {
+        Command::Test(args) => test::test(&args),
+    }
+}
+
+/// Where compiled modules are kept.
+#[derive(Debug, clap::Args)]
+struct CacheArgs {
+    /// Folder for compiled modules, as for `tollgate run`.
+    #[arg(long, env = "TOLLGATE_CACHE_DIR", value_name = "FOLDER")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl CacheArgs {
+    /// The store of compiled modules; what is wrong is told.
+    fn open(&self) -> Result<ModuleStore, Exit> {
+        let folder = cache_dir::choose(self.cache_dir.as_deref());
+        ModuleStore::open(&folder)
+            .map_err(|error| cannot(&format_args!("the cache of compiled modules cannot be used: {error}")))
+    }
+}
+
+/// Tells why it cannot be done.
+fn cannot(why: &dyn std::fmt::Display) -> Exit {
+    eprintln!("tollgate: {why}");
+    Exit::CannotRun
+}
+
+/// The module's code, compiled if the cache does not have it.
+fn compiled(store: &ModuleStore, filter: &Filter) -> Result<Compiled, Exit> {
+    let FilterKind::Wasm(wasm) = &filter.kind else { return Err(cannot(&"the filter is no module")) };
+    told_after_a_second("compiling the module", || store.quickest(&wasm.code))
+        .map_err(|fault| refused(&wasm.path, &fault))
+}
+
+/// A module that does not compile or load.
+fn refused(path: &Path, fault: &Fault) -> Exit {
+    cannot(&format_args!("{}: {fault}", path.display()))
+}
+
+/// Does the work, and says on standard error what takes so long if it takes more than a second.
+fn told_after_a_second<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let (done, ends) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if ends.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{what} …");
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}

@@ -1,0 +1,35 @@
+//! From a file to [`Cases`].
+
+use std::path::Path;
+
+use super::super::diagnostics::Diagnostics;
+use super::super::load::{LIMITS, TEXT_MAX, decoded};
+use super::super::read::read_bounded;
+use super::super::report::Report;
+use super::super::source::Source;
+use super::{Cases, raw, resolve};
+
+/// Reads the cases at `path` for the module at `module`. Blocks on the file system.
+///
+/// # Errors
+/// All that is wrong with the file, or with the module.
+pub fn load(path: &Path, module: &Path) -> Result<Cases, Diagnostics> {
+    let unreadable = |why: String| {
+        let help = "name a readable YAML file of at most 16 MiB";
+        Diagnostics::about_file(path, format!("the cases cannot be read: {why}"), help)
+    };
+    let bytes = read_bounded(path, TEXT_MAX).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned()))?;
+    parse(&text, path, module)
+}
+
+/// Reads cases from `text`; `file` is what diagnostics call it.
+pub(super) fn parse(text: &str, file: &Path, module: &Path) -> Result<Cases, Diagnostics> {
+    let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let (source, failures) = Source::scan(body, &LIMITS);
+    let report = Report::new(source, file);
+    let raw: Option<raw::Cases> = decoded(body, failures, &report);
+    let cases = raw.and_then(|raw| resolve::resolve(raw, &report, module));
+    let findings = report.finish();
+    cases.ok_or(findings)
+}
