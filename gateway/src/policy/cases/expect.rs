@@ -56,7 +56,7 @@ fn end(place: Place<'_>, raw: &raw::Expect) -> ExpectedEnd {
         place.key(second).error(problem.help("an exchange ends in one way: remove one").on_key());
     }
     if let Some(reply) = message(place.key("reply"), raw.reply.given(), Side::Response) {
-        return ExpectedEnd::Replies(reply);
+        return ExpectedEnd::Replies(Box::new(reply));
     }
     if let Some(wanted) = raw.failure.given().and_then(|value| part(place.key("failure"), value)) {
         return ExpectedEnd::Fails(wanted);

@@ -149,7 +149,7 @@ pub enum ExpectedEnd {
     /// The upstream's response reaches the client.
     Passes,
     /// The filter answers in its place.
-    Replies(Message),
+    Replies(Box<Message>),
     /// The filter fails, for a reason that holds this.
     Fails(Wanted),
     /// The filter closes the stream.
