@@ -17,6 +17,7 @@ use crate::guest_metrics::GuestMetrics;
 use crate::pairs::Pair;
 use crate::plugin::{Plugin, PluginId};
 use crate::shared_data::SharedData;
+use crate::shared_queue::SharedQueues;
 
 /// What a [`Stream`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -94,6 +95,9 @@ pub trait Stream: 'static {
     /// Stores a property of the guest's own, readable by it and by later filters.
     fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), PropertyError>;
 
+    /// Records that the route is to be looked up again before the request is sent on.
+    fn clear_route_cache(&self);
+
     /// Records the answer the guest gives instead of the upstream. The first one counts: a second is
     /// ignored, as is one after the response headers were sent.
     fn local_response(&self, response: LocalResponse<'_>);
@@ -128,6 +132,9 @@ pub trait Environment: 'static {
 
     /// The process-wide shared data.
     fn shared_data(&self) -> &SharedData;
+
+    /// The process-wide queues.
+    fn shared_queues(&self) -> &SharedQueues;
 
     /// The process-wide metrics of guests.
     fn metrics(&self) -> &GuestMetrics;

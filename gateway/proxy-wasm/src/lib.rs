@@ -1,4 +1,4 @@
-//! The Proxy-Wasm host of Tollgate (ABI 0.2.1, and 0.2.0 that it contains).
+//! The Proxy-Wasm host of Tollgate: ABI 0.2.1, 0.2.0, 0.1.0, and Higress's 0.2.100.
 //!
 //! It runs a filter module on the engine of `tollgate-wasmedge` and knows no HTTP library: the gateway
 //! implements [`Stream`] for an exchange and [`Environment`] for what surrounds it, and drives a
@@ -6,8 +6,8 @@
 //!
 //! The way in: gateway → [`Vm`] (`vm/`) → guest. The way back: guest → host functions (`host/`) →
 //! [`Stream`] and [`Environment`] → gateway, which records and acts when the callback has returned.
-//! `abi/` holds the wire numbers, `limits.rs` what a guest may ask for, [`SharedData`] and
-//! [`GuestMetrics`] what guests share across workers.
+//! `abi/` holds the wire numbers, `limits.rs` what a guest may ask for, [`SharedData`],
+//! [`SharedQueues`] and [`GuestMetrics`] what guests share across workers.
 //!
 //! Rules kept throughout:
 //! * A guest callback is never entered from inside another; the allocator is the one nested call.
@@ -17,8 +17,7 @@
 //! * No file, no socket, no environment but what [`VmSpec`] gives.
 //! * A trap or a spent budget fails the VM for good; nothing is called in it any more.
 //!
-//! Side calls (`proxy_http_call`, `proxy_grpc_*`), queues and foreign functions resolve but are not
-//! carried out yet; they report themselves through [`Environment::unimplemented`].
+//! Side calls (`proxy_http_call`, `proxy_grpc_*`) resolve but are not carried out yet; they report themselves through [`Environment::unimplemented`].
 
 mod abi;
 mod environment;
@@ -28,9 +27,10 @@ mod limits;
 mod pairs;
 mod plugin;
 mod shared_data;
+mod shared_queue;
 mod vm;
 
-pub use abi::{Action, LogLevel, MapType, MetricType, PauseKind, PeerType, StreamSide};
+pub use abi::{AbiVersion, Action, LogLevel, MapType, MetricType, PauseKind, PeerType, StreamSide};
 pub use environment::{
     BufferError, Environment, LocalResponse, MapError, PropertyError, Refusal, RefusalReason, Stream,
     StreamKind,
@@ -40,5 +40,6 @@ pub use host::HostFunctions;
 pub use pairs::Pair;
 pub use plugin::{ContextId, Plugin, PluginId, PluginSpec, VmSpec};
 pub use shared_data::{SharedData, SharedDataLimits};
+pub use shared_queue::{QueueId, QueueReader, QueueTurn, SharedQueueLimits, SharedQueues};
 pub use vm::error::{Failure, GuestLog, StartError};
 pub use vm::{Handles, Vm};

@@ -29,5 +29,11 @@ pub(crate) const METRIC_NAME_BYTES_MAX: usize = 256;
 pub(crate) const METRICS_MAX: usize = 4096;
 /// Contexts of one VM that answered "not yet" to `proxy_on_done`; one more is ended at once.
 pub(crate) const PENDING_DONE_MAX: usize = 1024;
+/// What a foreign function is given to compress or to uncompress.
+pub(crate) const FOREIGN_BYTES_MAX: usize = 1 << 20;
+/// What `uncompress` gives.
+pub(crate) const UNCOMPRESSED_BYTES_MAX: usize = 8 << 20;
+/// Properties that one plugin declares.
+pub(crate) const DECLARED_PROPERTIES_MAX: usize = 64;
 /// Scratch memory kept between calls; a larger buffer is given back.
 pub(crate) const SCRATCH_BYTES_KEPT: usize = 64 << 10;

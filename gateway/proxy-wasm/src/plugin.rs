@@ -1,8 +1,12 @@
 //! What the gateway asks a VM to run: the VM itself and the plugins (filters) in it.
 
+use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::limits::DECLARED_PROPERTIES_MAX;
+use crate::shared_queue::{QueueId, QueueReader};
 
 /// How to build a VM. Plugins that agree in module, `vm_id` and `configuration` share one VM on each
 /// worker.
@@ -31,6 +35,8 @@ pub struct PluginSpec {
     pub configuration: Arc<[u8]>,
     /// CPU time for each callback of a request, a tick, and of the end of a context.
     pub budget: Duration,
+    /// Who is told that a queue of the plugin's has something to read. `None`: nobody.
+    pub queue_reader: Option<Arc<dyn QueueReader>>,
 }
 
 /// A plugin that runs.
@@ -38,11 +44,36 @@ pub struct PluginSpec {
 pub struct Plugin {
     id: PluginId,
     spec: PluginSpec,
+    queue_reader: Arc<dyn QueueReader>,
+    declared: RefCell<Vec<(Box<str>, Access)>>,
 }
 
 impl Plugin {
     pub(crate) fn new(id: PluginId, spec: PluginSpec) -> Self {
-        Self { id, spec }
+        let queue_reader = spec.queue_reader.clone().unwrap_or_else(|| Arc::new(NoReader));
+        Self { id, spec, queue_reader, declared: RefCell::default() }
+    }
+
+    pub(crate) fn queue_reader(&self) -> &Arc<dyn QueueReader> {
+        &self.queue_reader
+    }
+
+    /// Declares a property of the plugin's own; false if it is declared already, or one too many.
+    pub(crate) fn declare(&self, name: &str, access: Access) -> bool {
+        let mut declared = self.declared.borrow_mut();
+        let is_new = declared.iter().all(|(known, _)| **known != *name);
+        if is_new && declared.len() < DECLARED_PROPERTIES_MAX {
+            declared.push((name.into(), access));
+            return true;
+        }
+        false
+    }
+
+    /// What was declared for a property.
+    pub(crate) fn access(&self, path: &[u8]) -> Access {
+        let declared = self.declared.borrow();
+        let known = declared.iter().find(|(name, _)| name.as_bytes() == path);
+        known.map_or(Access::Write, |(_, access)| *access)
     }
 
     /// Its id in its VM.
@@ -54,6 +85,21 @@ impl Plugin {
     pub fn spec(&self) -> &PluginSpec {
         &self.spec
     }
+}
+
+/// How often a property may be written in one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Write,
+    WriteOnce,
+}
+
+/// The reader of a plugin whose gateway delivers no notices; its queues live as long as the plugin.
+#[derive(Debug)]
+struct NoReader;
+
+impl QueueReader for NoReader {
+    fn notify(&self, _: QueueId) {}
 }
 
 /// A plugin's root context, unique within its VM.

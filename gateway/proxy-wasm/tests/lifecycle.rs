@@ -4,12 +4,14 @@
 mod support;
 
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::module::{guest, wat};
 use support::{Env, Exchange, guarded, plugin_spec, start, start_with, vm_spec};
 use tollgate_proxy_wasm::{
-    Action, Failure, Handles, LogLevel, PauseKind, PluginSpec, StartError, StreamSide,
+    Action, Failure, Handles, LogLevel, PauseKind, PluginSpec, QueueId, QueueReader, QueueTurn, StartError,
+    StreamSide,
 };
 use tollgate_wasmedge::Trap;
 
@@ -306,8 +308,8 @@ fn modules_that_do_not_start_say_why() {
     let table = [
         (String::new(), "not a Proxy-Wasm module: it exports no proxy_abi_version_*"),
         (
-            r#"(func (export "proxy_abi_version_0_1_0"))"#.to_owned(),
-            "the module wants ABI 0_1_0; this gateway speaks 0.2.1 and 0.2.0",
+            r#"(func (export "proxy_abi_version_0_3_0"))"#.to_owned(),
+            "the module wants ABI 0_3_0; this gateway speaks 0.2.1, 0.2.0, 0.1.0 and 0.2.100",
         ),
         (marker.to_owned(), "the module exports no allocator (proxy_on_memory_allocate or malloc)"),
         (
@@ -375,4 +377,128 @@ fn reactors_and_commands_start() {
             vm.add_plugin(plugin_spec("a", b"")).unwrap();
         }
     });
+}
+
+/// The module of a version, in place of 0.2.1's.
+fn of_version(version: &str, source: &str) -> tollgate_wasmedge::Module {
+    wat(&source.replace("proxy_abi_version_0_2_1", &format!("proxy_abi_version_{version}")))
+}
+
+#[test]
+fn abi_0_1_0_has_calls_of_its_own() {
+    let imports = r#"
+      (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+      (import "env" "proxy_get_configuration" (func $configuration (param i32 i32) (result i32)))
+      (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+      (import "env" "proxy_continue_request" (func $continue_request (result i32)))
+      (import "env" "proxy_continue_response" (func $continue_response (result i32)))
+      (import "env" "proxy_clear_route_cache" (func $clear (result i32)))"#;
+    // Logs the bytes that were returned last, or "-" for none.
+    let fields = r#"
+      (data (i32.const 16) "x-absent") (data (i32.const 32) "-")
+      (func $say (param $status i32)
+        (if (local.get $status) (then unreachable))
+        (if (i32.load (i32.const 4))
+          (then (drop (call $log (i32.const 2) (i32.load (i32.const 0)) (i32.load (i32.const 4)))))
+          (else (drop (call $log (i32.const 2) (i32.const 32) (i32.const 1))))))
+      (func (export "proxy_on_vm_start") (param i32 i32) (result i32)
+        (call $say (call $configuration (i32.const 0) (i32.const 4))) (i32.const 1))
+      (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (call $say (call $configuration (i32.const 0) (i32.const 4))) (i32.const 1))
+      (func (export "proxy_on_request_headers") (param $context i32) (param $count i32) (result i32)
+        (call $say (call $get (i32.const 0) (i32.const 16) (i32.const 8) (i32.const 0) (i32.const 4)))
+        (call $say (call $get (i32.const 2) (i32.const 16) (i32.const 8) (i32.const 0) (i32.const 4)))
+        (drop (call $clear))
+        (drop (call $continue_request))
+        (i32.sub (local.get $count) (i32.const 6)))
+      (func (export "proxy_on_response_headers") (param i32 i32) (result i32)
+        (drop (call $continue_response)) (i32.const 0))"#;
+    let module = of_version("0_1_0", &guest(imports, fields));
+    guarded(|| {
+        let (vm, env) = start(&module);
+        let plugin = vm.add_plugin(plugin_spec("a", b"plugin configuration")).unwrap();
+        assert_eq!(env.take_messages(), ["vm configuration", "plugin configuration"]);
+        let exchange = Exchange::request(&[]);
+        let stream = vm.create_stream(plugin, Rc::clone(&exchange)).unwrap();
+        assert_eq!(vm.on_request_headers(stream, 7, true), Ok(Action::Pause(PauseKind::Watermark)));
+        assert_eq!(env.take_messages(), ["-", "-"], "a missing header is an empty one");
+        assert_eq!(vm.on_response_headers(stream, 1, true), Ok(Action::Continue));
+        assert_eq!(*exchange.resumed.borrow(), [StreamSide::Request, StreamSide::Response]);
+        assert_eq!(exchange.route_clearings.get(), 1);
+        vm.finish(stream).unwrap();
+    });
+}
+
+#[test]
+fn the_version_says_how_headers_callbacks_look() {
+    let callback = |params: &str| {
+        guest(
+            "",
+            &format!(
+                r#"(func (export "proxy_on_request_headers") (param {params}) (result i32) (i32.const 0))"#
+            ),
+        )
+    };
+    guarded(|| {
+        let start =
+            |version, params| start_with(&of_version(version, &callback(params)), vm_spec(), &Env::new());
+        for (version, good, bad) in [
+            ("0_1_0", "i32 i32", "i32 i32 i32"),
+            ("0_2_0", "i32 i32 i32", "i32 i32"),
+            ("0_2_100", "i32 i32 i32", "i32 i32"),
+        ] {
+            assert!(start(version, good).is_ok(), "{version}");
+            let error = start(version, bad).err().unwrap();
+            assert!(matches!(error, StartError::Signature { .. }), "{version}: {error}");
+        }
+    });
+}
+
+#[test]
+fn a_queue_tells_its_reader_until_it_is_empty() {
+    let imports = r#"
+      (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+      (import "env" "proxy_register_shared_queue" (func $register (param i32 i32 i32) (result i32)))
+      (import "env" "proxy_enqueue_shared_queue" (func $enqueue (param i32 i32 i32) (result i32)))
+      (import "env" "proxy_dequeue_shared_queue" (func $dequeue (param i32 i32 i32) (result i32)))"#;
+    let fields = r#"
+      (data (i32.const 16) "queue") (data (i32.const 32) "onetwo")
+      (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (drop (call $register (i32.const 16) (i32.const 5) (i32.const 8))) (i32.const 1))
+      (func (export "proxy_on_tick") (param i32)
+        (drop (call $enqueue (i32.load (i32.const 8)) (i32.const 32) (i32.const 3)))
+        (drop (call $enqueue (i32.load (i32.const 8)) (i32.const 35) (i32.const 3))))
+      (func (export "proxy_on_queue_ready") (param $plugin i32) (param $queue i32)
+        (if (i32.eqz (call $dequeue (local.get $queue) (i32.const 0) (i32.const 4)))
+          (then (drop (call $log (i32.const 2) (i32.load (i32.const 0)) (i32.load (i32.const 4)))))))"#;
+    let module = wat(&guest(imports, fields));
+    guarded(|| {
+        let reader = Arc::new(Reader::default());
+        let (vm, env) = start(&module);
+        let spec = PluginSpec { queue_reader: Some(Arc::clone(&reader) as _), ..plugin_spec("a", b"") };
+        let plugin = vm.add_plugin(spec).unwrap();
+        assert!(reader.0.lock().unwrap().is_empty());
+        vm.on_tick(plugin).unwrap();
+        let notices = std::mem::take(&mut *reader.0.lock().unwrap());
+        let [queue, again] = notices[..] else { panic!("{notices:?}") };
+        assert_eq!(queue, again);
+        assert_eq!(vm.on_queue_ready(plugin, queue), Ok(QueueTurn::Again));
+        assert_eq!(vm.on_queue_ready(plugin, queue), Ok(QueueTurn::Over));
+        assert_eq!(vm.on_queue_ready(plugin, queue), Ok(QueueTurn::Over), "there is nothing left");
+        assert_eq!(env.take_messages(), ["one", "two"]);
+        drop(reader);
+        vm.remove_plugin(plugin);
+        env.queues.sweep();
+        assert!(env.queues.is_empty());
+        assert_eq!(vm.on_queue_ready(plugin, queue), Ok(QueueTurn::Over), "the queue is gone");
+    });
+}
+
+#[derive(Debug, Default)]
+struct Reader(Mutex<Vec<QueueId>>);
+
+impl QueueReader for Reader {
+    fn notify(&self, queue: QueueId) {
+        self.0.lock().unwrap().push(queue);
+    }
 }

@@ -82,6 +82,8 @@ pub struct Exchange {
     pub(super) trailers: [RefCell<Option<HeaderMap>>; 2],
     pub(super) bodies: [RefCell<Option<Body>>; 2],
     pub(super) properties: RefCell<Vec<Property>>,
+    /// Whether the route is to be looked up again.
+    is_route_stale: Cell<bool>,
     pub(super) signals: Signals,
     /// Facts for properties that only the spine knows.
     pub(super) route: RefCell<Option<std::sync::Arc<str>>>,
@@ -109,6 +111,7 @@ impl Exchange {
             trailers: Default::default(),
             bodies: Default::default(),
             properties: RefCell::default(),
+            is_route_stale: Cell::new(false),
             signals: Signals::default(),
             route: RefCell::default(),
             upstream_address: RefCell::default(),
@@ -159,6 +162,16 @@ impl Exchange {
         slot.as_ref().map(|head| ResponseHead { status: head.status, headers: head.headers.clone() })
     }
 
+    /// A filter asks for the route to be looked up again.
+    pub(super) fn clear_route(&self) {
+        self.is_route_stale.set(true);
+    }
+
+    /// Whether a filter asked for that since this was last asked.
+    pub fn take_stale_route(&self) -> bool {
+        self.is_route_stale.take()
+    }
+
     /// Names the route, for properties.
     pub fn set_route(&self, name: std::sync::Arc<str>) {
         self.route.replace(Some(name));
@@ -193,8 +206,8 @@ impl Exchange {
 
 /// A property that a guest has set.
 pub(super) struct Property {
-    /// Its path, segments separated by NUL.
-    pub(super) path: Box<[u8]>,
+    /// Its name in the filter state.
+    pub(super) key: Box<[u8]>,
     pub(super) value: Box<[u8]>,
 }
 

@@ -18,7 +18,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use tollgate_proxy_wasm::{
     BufferError, Environment, GuestMetrics, HostFunctions, LocalResponse, LogLevel, MapError, MapType, Pair,
-    Plugin, PluginId, PluginSpec, PropertyError, Refusal, SharedData, Stream, StreamSide, Vm, VmSpec,
+    Plugin, PluginId, PluginSpec, PropertyError, Refusal, SharedData, SharedQueues, Stream, StreamSide, Vm,
+    VmSpec,
 };
 use tollgate_wasmedge::run_guarded;
 
@@ -142,6 +143,7 @@ fn plugin_spec(filter: &Filter, wasm: &WasmFilter) -> PluginSpec {
         root_id: Arc::clone(&wasm.root_id),
         configuration: Arc::clone(&wasm.configuration),
         budget: wasm.budget,
+        queue_reader: None,
     }
 }
 
@@ -149,6 +151,7 @@ fn plugin_spec(filter: &Filter, wasm: &WasmFilter) -> PluginSpec {
 #[derive(Default)]
 struct Nowhere {
     shared_data: SharedData,
+    shared_queues: SharedQueues,
     metrics: GuestMetrics,
 }
 
@@ -166,6 +169,10 @@ impl Environment for Nowhere {
 
     fn shared_data(&self) -> &SharedData {
         &self.shared_data
+    }
+
+    fn shared_queues(&self) -> &SharedQueues {
+        &self.shared_queues
     }
 
     fn metrics(&self) -> &GuestMetrics {
@@ -220,6 +227,10 @@ impl Stream for NoStream {
     }
 
     fn set_property(&self, _: &[u8], _: &[u8]) -> Result<(), PropertyError> {
+        match *self {}
+    }
+
+    fn clear_route_cache(&self) {
         match *self {}
     }
 

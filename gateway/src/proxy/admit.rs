@@ -92,6 +92,18 @@ fn authority(flight: &Flight, head: &mut RequestHead, uri: &http::Uri) -> Result
     Ok(name)
 }
 
+/// The host name that a request is for after filters have changed it.
+pub(super) fn edited_host(flight: &Flight) -> Result<Option<String>, ProxyError> {
+    let head = flight.exchange.request();
+    // What a request of HTTP/1.0 without Host was given.
+    if head.headers.get(HOST).is_none_or(HeaderValue::is_empty) {
+        return Ok(None);
+    }
+    let no_target = http::Uri::default();
+    let host = host::of_request(flight.exchange.client.version, &no_target, &head.headers)?;
+    Ok(host.map(|host| host.name.into_owned()))
+}
+
 /// The target with its path in normal form.
 fn normal_target(target: &PathAndQuery) -> Result<PathAndQuery, ProxyError> {
     // `OPTIONS *` asks about the server as a whole; no route has such a path.

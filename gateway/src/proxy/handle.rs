@@ -77,6 +77,10 @@ fn find_route(flight: &Flight, host: Option<&str>) -> Result<(), ProxyError> {
 
 /// What the route does with a request that every filter let pass.
 async fn act(flight: &Rc<Flight>, incoming: Incoming) -> Result<Answer, ProxyError> {
+    if flight.exchange.take_stale_route() {
+        // The filters stay those of the first route: they have run, and see the response.
+        find_route(flight, admit::edited_host(flight)?.as_deref())?;
+    }
     let route = flight.route().ok_or(ProxyError::NoRoute)?;
     match &route.next {
         Next::Forward { pool, rewrite_prefix, metrics } => {

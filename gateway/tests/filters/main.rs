@@ -9,7 +9,9 @@ mod loops;
 mod modes;
 mod native;
 mod pauses;
+mod queues;
 mod shipped;
+mod state;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -7,9 +7,11 @@
 pub(crate) mod action;
 pub(crate) mod status;
 pub(crate) mod types;
+pub(crate) mod version;
 
 pub use action::{Action, PauseKind};
 pub use types::{LogLevel, MapType, MetricType, PeerType, StreamSide};
+pub use version::AbiVersion;
 
 /// Declares an enumeration with its wire values and the conversion from what a guest passed.
 macro_rules! wire_enum {

@@ -12,8 +12,10 @@ wire_enum! {
         Ok = 0,
         NotFound = 1,
         BadArgument = 2,
+        SerializationFailure = 3,
         ParseFailure = 4,
         InvalidMemoryAccess = 6,
+        Empty = 7,
         CasMismatch = 8,
         InternalFailure = 10,
     }

@@ -139,10 +139,14 @@ fn status<E: Environment>(
     Ok(status_of(caller.write_u32(size_out, len).and(caller.write_u32(flags_out, 0))))
 }
 
-/// ABI 0.1.0: the plugin's configuration, whole.
+/// ABI 0.1.0: the configuration of what starts, the VM's or the plugin's, whole.
 fn configuration<E: Environment>(
     caller: &mut Caller<'_, State<E>>,
     (address, size): (u32, u32),
 ) -> Result<Status, Trap> {
-    get_bytes(caller, (BufferType::PluginConfiguration.wire(), 0, u32::MAX, address, size))
+    let buffer = match caller.state().in_vm_start.get() {
+        true => BufferType::VmConfiguration,
+        false => BufferType::PluginConfiguration,
+    };
+    get_bytes(caller, (buffer.wire(), 0, u32::MAX, address, size))
 }

@@ -7,6 +7,7 @@ use tollgate_wasmedge::{Caller, Linker, Trap};
 
 use super::memory::{Copied, ReturnSlot, return_bytes, status_of};
 use super::{State, host_functions};
+use crate::abi::AbiVersion;
 use crate::abi::status::Status;
 use crate::abi::types::{MapType, WireMap};
 use crate::environment::{Environment, MapError, RefusalReason, Stream};
@@ -84,25 +85,34 @@ fn get_value<E: Environment>(
     caller: &mut Caller<'_, State<E>>,
     (map, name, name_len, address, size): (u32, u32, u32, u32, u32),
 ) -> Result<Status, Trap> {
+    let slot = ReturnSlot { address, size };
     if name_len as usize > HEADER_NAME_BYTES_MAX {
-        return Ok(Status::NotFound);
+        return missing(caller, slot);
     }
     let Some(name) = Copied::read(caller, name, name_len) else {
         return Ok(Status::InvalidMemoryAccess);
     };
     let map = match WireMap::from_wire(map) {
         Some(WireMap::Stream(map)) => map,
-        Some(WireMap::SideCall) => return Ok(Status::NotFound),
+        Some(WireMap::SideCall) => return missing(caller, slot),
         None => return Ok(Status::BadArgument),
     };
     let Some(stream) = caller.state().stream() else {
-        return Ok(Status::NotFound);
+        return missing(caller, slot);
     };
     let found = stream.map_get(map, name.as_slice(), |value| match value {
-        Some(value) => return_bytes(caller, value, ReturnSlot { address, size }),
-        None => Ok(Status::NotFound),
+        Some(value) => return_bytes(caller, value, slot),
+        None => missing(caller, slot),
     });
-    found.unwrap_or(Ok(Status::NotFound))
+    found.unwrap_or_else(|| missing(caller, slot))
+}
+
+/// What a header that is not there reads as: ABI 0.1.0 has no status for it.
+fn missing<E: Environment>(caller: &mut Caller<'_, State<E>>, slot: ReturnSlot) -> Result<Status, Trap> {
+    match caller.state().abi {
+        AbiVersion::V0_1_0 => return_bytes(caller, &[], slot),
+        AbiVersion::V0_2_0 | AbiVersion::V0_2_1 | AbiVersion::V0_2_100 => Ok(Status::NotFound),
+    }
 }
 
 type NameAndValue = (u32, u32, u32, u32, u32);

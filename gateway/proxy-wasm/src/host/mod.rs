@@ -10,12 +10,14 @@
 //! Nothing here calls a guest but [`memory::return_bytes`], which runs the allocator.
 
 mod buffers;
+mod foreign;
 mod headers;
 mod lifecycle;
 mod log_time;
 mod memory;
 mod metrics;
 mod properties;
+mod queues;
 mod shared;
 mod side_calls;
 mod wasi;
@@ -26,8 +28,8 @@ use std::sync::Arc;
 
 use tollgate_wasmedge::{Func, Linker};
 
-use crate::abi::LogLevel;
 use crate::abi::status::Status;
+use crate::abi::{AbiVersion, LogLevel};
 use crate::environment::{Environment, Refusal, RefusalReason, Stream};
 use crate::plugin::{Plugin, VmSpec};
 use crate::shared_data::Namespace;
@@ -55,6 +57,8 @@ impl<E: Environment> HostFunctions<E> {
         buffers::link(&mut linker);
         properties::link(&mut linker);
         shared::link(&mut linker);
+        queues::link(&mut linker);
+        foreign::link(&mut linker);
         metrics::link(&mut linker);
         side_calls::link(&mut linker);
         wasi::link(&mut linker);
@@ -87,6 +91,7 @@ use host_functions;
 
 /// What the host functions of one VM work on.
 pub(crate) struct Host<E: Environment> {
+    pub(crate) abi: AbiVersion,
     pub(crate) env: Rc<E>,
     pub(crate) spec: VmSpec,
     pub(crate) contexts: RefCell<Contexts<E::Stream>>,
@@ -96,6 +101,8 @@ pub(crate) struct Host<E: Environment> {
     pub(crate) start_log: RefCell<Option<GuestLog>>,
     /// The exports this side calls from inside host functions; set once the instance exists.
     pub(crate) allocate: OnceCell<Func<u32, u32>>,
+    /// Whether `proxy_on_vm_start` runs: ABI 0.1.0 reads both configurations by one call.
+    pub(crate) in_vm_start: Cell<bool>,
     restricted: Cell<bool>,
     active: RefCell<Active<E>>,
     /// The context whose callback runs; the guest may have made another one active.
@@ -122,15 +129,17 @@ impl<E: Environment> Active<E> {
 
 impl<E: Environment> Host<E> {
     /// The state of a VM that has not been initialised: restricted.
-    pub(crate) fn new(spec: VmSpec, env: Rc<E>) -> Self {
+    pub(crate) fn new(abi: AbiVersion, spec: VmSpec, env: Rc<E>) -> Self {
         let shared = env.shared_data().namespace(&spec.vm_id);
         Self {
+            abi,
             env,
             spec,
             contexts: RefCell::default(),
             done: RefCell::default(),
             start_log: RefCell::default(),
             allocate: OnceCell::new(),
+            in_vm_start: Cell::new(false),
             restricted: Cell::new(true),
             active: RefCell::new(Active::none()),
             running: Cell::new(0),

@@ -7,6 +7,7 @@ use super::{State, host_functions};
 use crate::abi::status::Status;
 use crate::environment::{Environment, PropertyError, Stream};
 use crate::limits::{PROPERTY_PATH_BYTES_MAX, PROPERTY_VALUE_BYTES_MAX};
+use crate::plugin::Access;
 
 pub(super) fn link<E: Environment>(linker: &mut Linker<State<E>>) {
     host_functions!(linker, restricted,
@@ -52,11 +53,18 @@ fn set<E: Environment>(
     let (Some(path), Some(value)) = (caller.read(path, path_len), caller.read(value, value_len)) else {
         return Ok(Status::InvalidMemoryAccess);
     };
+    let plugin = caller.state().plugin();
     Ok(caller.state().write("proxy_set_property", |stream| {
         if path.len() > PROPERTY_PATH_BYTES_MAX || value.len() > PROPERTY_VALUE_BYTES_MAX {
             return Err(PropertyError::TooLarge);
         }
-        stream.set_property(normal(path), value)
+        let path = normal(path);
+        let is_fixed = plugin.as_ref().is_some_and(|plugin| plugin.access(path) == Access::WriteOnce)
+            && stream.property(path, |_| ()).is_some();
+        if is_fixed {
+            return Err(PropertyError::ReadOnly);
+        }
+        stream.set_property(path, value)
     }))
 }
 

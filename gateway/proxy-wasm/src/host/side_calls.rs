@@ -1,12 +1,11 @@
-//! What this host does not carry out yet: calls to other servers, queues, foreign functions.
+//! What this host does not carry out yet: calls to other servers.
 //!
 //! Each answers a status that its SDK function turns into an error rather than a panic, and is
-//! reported through [`Environment::unimplemented`]. Registering a queue has no such status: the guest
-//! gets OK and the id 0, which no real queue has and which every other function calls unknown.
+//! reported through [`Environment::unimplemented`].
 
 use tollgate_wasmedge::{Caller, Linker, Trap};
 
-use super::memory::{ReturnSlot, return_bytes, status_of};
+use super::memory::{ReturnSlot, return_bytes};
 use super::{State, host_functions};
 use crate::abi::status::Status;
 use crate::environment::Environment;
@@ -29,8 +28,6 @@ macro_rules! answer {
 
 type U3 = (u32, u32, u32);
 type U4 = (u32, u32, u32, u32);
-type U5 = (u32, u32, u32, u32, u32);
-type U6 = (u32, u32, u32, u32, u32, u32);
 type U9 = (u32, u32, u32, u32, u32, u32, u32, u32, u32);
 type U10 = (u32, u32, u32, u32, u32, u32, u32, u32, u32, u32);
 type U12 = (u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32);
@@ -43,15 +40,9 @@ pub(super) fn link<E: Environment>(linker: &mut Linker<State<E>>) {
         "proxy_grpc_send", U4 => NotFound;
         "proxy_grpc_cancel", u32 => NotFound;
         "proxy_grpc_close", u32 => NotFound;
-        "proxy_resolve_shared_queue", U5 => NotFound;
-        "proxy_enqueue_shared_queue", U3 => NotFound;
-        "proxy_dequeue_shared_queue", U3 => NotFound;
-        "proxy_call_foreign_function", U6 => NotFound;
-        "proxy_clear_route_cache", () => Ok;
     );
     host_functions!(linker, restricted,
         "proxy_get_status" => get_status,
-        "proxy_register_shared_queue" => register_queue,
     );
 }
 
@@ -64,12 +55,4 @@ fn get_status<E: Environment>(
         return Ok(Status::InvalidMemoryAccess);
     }
     return_bytes(caller, &[], ReturnSlot { address, size })
-}
-
-fn register_queue<E: Environment>(
-    caller: &mut Caller<'_, State<E>>,
-    (_name, _name_len, id_out): U3,
-) -> Result<Status, Trap> {
-    caller.state().env.unimplemented("proxy_register_shared_queue");
-    Ok(status_of(caller.write_u32(id_out, 0)))
 }

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use tollgate_wasmedge::Func;
 
 use super::Vm;
-use super::exports::{U2, U3, name};
+use super::exports::{HeadersCallback, U2, U3, name};
 use crate::abi::action::{Action, PauseKind, Phase};
 use crate::environment::Environment;
 use crate::host::Active;
 use crate::plugin::{ContextId, PluginId};
+use crate::shared_queue::{QueueId, QueueTurn};
 use crate::vm::contexts::AfterDone;
 use crate::vm::error::Failure;
 
@@ -50,7 +51,7 @@ impl<E: Environment> Vm<E> {
         end_of_stream: bool,
     ) -> Result<Action, Failure> {
         let function = self.exports.request_headers.as_ref();
-        self.with_end(Phase::Headers, name::REQUEST_HEADERS, function, context, count, end_of_stream)
+        self.headers(name::REQUEST_HEADERS, function, context, count, end_of_stream)
     }
 
     /// A chunk of the request body has arrived: `size` is all that is buffered, this chunk included.
@@ -77,7 +78,7 @@ impl<E: Environment> Vm<E> {
         end_of_stream: bool,
     ) -> Result<Action, Failure> {
         let function = self.exports.response_headers.as_ref();
-        self.with_end(Phase::Headers, name::RESPONSE_HEADERS, function, context, count, end_of_stream)
+        self.headers(name::RESPONSE_HEADERS, function, context, count, end_of_stream)
     }
 
     /// A chunk of the response body has arrived.
@@ -104,6 +105,17 @@ impl<E: Environment> Vm<E> {
         result.map(|_| ())
     }
 
+    /// A queue that the plugin registered has something to read; see
+    /// [`QueueReader`](crate::QueueReader). `Again`: the guest took something out and left something.
+    pub fn on_queue_ready(&self, plugin: PluginId, queue: QueueId) -> Result<QueueTurn, Failure> {
+        let Some(ready) = &self.exports.queue_ready else { return Ok(QueueTurn::Over) };
+        let queues = self.host.env.shared_queues();
+        let Some(before) = queues.taken(queue) else { return Ok(QueueTurn::Over) };
+        let result = self.call_context(name::QUEUE_READY, ready, plugin.get(), |id| (id, queue.get()));
+        self.settle();
+        result.map(|_| queues.turn(queue, before))
+    }
+
     /// Ends a stream: `proxy_on_done`, `proxy_on_log`, `proxy_on_delete`. A guest that is not done
     /// keeps the context, and the exchange with it, until it calls `proxy_done`. A failed VM only
     /// forgets it.
@@ -119,6 +131,25 @@ impl<E: Environment> Vm<E> {
         // A failure here fails the VM, which is where the gateway looks for it.
         let _ = self.end(plugin.get());
         self.settle();
+    }
+
+    fn headers(
+        &self,
+        callback: &'static str,
+        function: Option<&HeadersCallback>,
+        context: ContextId,
+        count: u32,
+        end_of_stream: bool,
+    ) -> Result<Action, Failure> {
+        match function {
+            Some(HeadersCallback::WithoutEnd(function)) => {
+                self.exchange(Phase::Headers, callback, Some(function), context, |id| (id, count))
+            }
+            Some(HeadersCallback::WithEnd(function)) => {
+                self.with_end(Phase::Headers, callback, Some(function), context, count, end_of_stream)
+            }
+            None => self.with_end(Phase::Headers, callback, None, context, count, end_of_stream),
+        }
     }
 
     pub(super) fn with_end(

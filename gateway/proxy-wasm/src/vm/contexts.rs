@@ -171,6 +171,7 @@ mod tests {
             root_id: "".into(),
             configuration: [].into(),
             budget: Duration::from_millis(10),
+            queue_reader: None,
         };
         (Contexts::default(), Rc::new(Plugin::new(PluginId::new(NonZeroU32::MIN), spec)))
     }

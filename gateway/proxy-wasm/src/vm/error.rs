@@ -52,7 +52,7 @@ pub enum StartError {
     #[error("not a Proxy-Wasm module: it exports no proxy_abi_version_*")]
     NoAbiMarker,
     /// The module was built for an ABI that this host does not speak.
-    #[error("the module wants ABI {found}; this gateway speaks 0.2.1 and 0.2.0")]
+    #[error("the module wants ABI {found}; this gateway speaks 0.2.1, 0.2.0, 0.1.0 and 0.2.100")]
     UnsupportedAbi {
         /// Versions in the module's markers, such as `0_1_0`.
         found: String,

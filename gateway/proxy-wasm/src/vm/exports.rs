@@ -2,6 +2,7 @@
 
 use tollgate_wasmedge::{Func, Instance, Module, WasmParams, WasmResults};
 
+use crate::abi::AbiVersion;
 use crate::environment::Environment;
 use crate::host::State;
 use crate::vm::error::StartError;
@@ -23,6 +24,7 @@ pub(super) mod name {
     pub(in crate::vm) const UPSTREAM_DATA: &str = "proxy_on_upstream_data";
     pub(in crate::vm) const DOWNSTREAM_CLOSE: &str = "proxy_on_downstream_connection_close";
     pub(in crate::vm) const UPSTREAM_CLOSE: &str = "proxy_on_upstream_connection_close";
+    pub(in crate::vm) const QUEUE_READY: &str = "proxy_on_queue_ready";
     pub(in crate::vm) const REQUEST_HEADERS: &str = "proxy_on_request_headers";
     pub(in crate::vm) const REQUEST_BODY: &str = "proxy_on_request_body";
     pub(in crate::vm) const REQUEST_TRAILERS: &str = "proxy_on_request_trailers";
@@ -48,15 +50,39 @@ pub(super) struct Exports {
     pub(super) upstream_data: Option<Func<U3, u32>>,
     pub(super) downstream_close: Option<Func<U2, ()>>,
     pub(super) upstream_close: Option<Func<U2, ()>>,
-    pub(super) request_headers: Option<Func<U3, u32>>,
+    pub(super) queue_ready: Option<Func<U2, ()>>,
+    pub(super) request_headers: Option<HeadersCallback>,
     pub(super) request_body: Option<Func<U3, u32>>,
     pub(super) request_trailers: Option<Func<U2, u32>>,
-    pub(super) response_headers: Option<Func<U3, u32>>,
+    pub(super) response_headers: Option<HeadersCallback>,
     pub(super) response_body: Option<Func<U3, u32>>,
     pub(super) response_trailers: Option<Func<U2, u32>>,
     pub(super) done: Option<Func<u32, u32>>,
     pub(super) log: Option<Func<u32, ()>>,
     pub(super) delete: Option<Func<u32, ()>>,
+}
+
+/// A headers callback, whose parameters differ by version.
+pub(super) enum HeadersCallback {
+    /// ABI 0.1.0: the context and the number of headers.
+    WithoutEnd(Func<U2, u32>),
+    /// Later: and whether nothing follows.
+    WithEnd(Func<U3, u32>),
+}
+
+impl HeadersCallback {
+    fn find<E: Environment>(
+        find: &Finder<'_, E>,
+        name: &'static str,
+        abi: AbiVersion,
+    ) -> Result<Option<Self>, StartError> {
+        match abi {
+            AbiVersion::V0_1_0 => Ok(find.func(name)?.map(Self::WithoutEnd)),
+            AbiVersion::V0_2_0 | AbiVersion::V0_2_1 | AbiVersion::V0_2_100 => {
+                Ok(find.func(name)?.map(Self::WithEnd))
+            }
+        }
+    }
 }
 
 /// Which callbacks a module has. A callback that is missing is not called; its phase continues.
@@ -94,6 +120,7 @@ impl Exports {
     pub(super) fn look_up<E: Environment>(
         instance: &Instance<State<E>>,
         module: &Module,
+        abi: AbiVersion,
     ) -> Result<Self, StartError> {
         let find = Finder { instance, module };
         Ok(Self {
@@ -106,10 +133,11 @@ impl Exports {
             upstream_data: find.func(name::UPSTREAM_DATA)?,
             downstream_close: find.func(name::DOWNSTREAM_CLOSE)?,
             upstream_close: find.func(name::UPSTREAM_CLOSE)?,
-            request_headers: find.func(name::REQUEST_HEADERS)?,
+            queue_ready: find.func(name::QUEUE_READY)?,
+            request_headers: HeadersCallback::find(&find, name::REQUEST_HEADERS, abi)?,
             request_body: find.func(name::REQUEST_BODY)?,
             request_trailers: find.func(name::REQUEST_TRAILERS)?,
-            response_headers: find.func(name::RESPONSE_HEADERS)?,
+            response_headers: HeadersCallback::find(&find, name::RESPONSE_HEADERS, abi)?,
             response_body: find.func(name::RESPONSE_BODY)?,
             response_trailers: find.func(name::RESPONSE_TRAILERS)?,
             done: find.func(name::DONE)?,

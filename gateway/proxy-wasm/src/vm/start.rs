@@ -12,13 +12,11 @@ use tollgate_wasmedge::{Func, Instance, InstanceLimits, Module, Trap};
 
 use super::Vm;
 use super::exports::{Exports, Finder, U2, name};
+use crate::abi::AbiVersion;
 use crate::environment::Environment;
 use crate::host::{Active, Host, HostFunctions};
 use crate::plugin::{Plugin, PluginId, PluginSpec, VmSpec};
 use crate::vm::error::{Failure, GuestLog, StartError};
-
-const MARKER: &str = "proxy_abi_version_";
-const ABI_VERSIONS: [&str; 2] = ["0_2_1", "0_2_0"];
 
 /// What to run before the first context.
 enum Entry {
@@ -41,9 +39,9 @@ impl<E: Environment> Vm<E> {
         spec: VmSpec,
         env: Rc<E>,
     ) -> Result<Self, StartError> {
-        check_abi(module)?;
+        let abi = find_abi(module)?;
         let limits = InstanceLimits { memory_pages_max: spec.memory_pages_max };
-        let host = Rc::new(Host::new(spec, env));
+        let host = Rc::new(Host::new(abi, spec, env));
         host.start_log.replace(Some(GuestLog::default()));
         let instance = Instance::new(module, &functions.0, limits, Rc::clone(&host));
         let instance = instance.map_err(|error| StartError::Instantiate(Box::new(error)))?;
@@ -51,7 +49,7 @@ impl<E: Environment> Vm<E> {
         let entry = Entry::find(&find)?;
         let allocate = find_allocator(&find)?;
         host.allocate.get_or_init(|| allocate);
-        let exports = Exports::look_up(&instance, module)?;
+        let exports = Exports::look_up(&instance, module, abi)?;
         let vm = Self { host, instance: RefCell::new(instance), exports, failure: OnceCell::new() };
         let result = vm.initialize(&entry);
         let log = vm.take_start_log();
@@ -120,7 +118,10 @@ impl<E: Environment> Vm<E> {
         }
         if let Some(vm_start) = &self.exports.vm_start {
             let size = length(&self.host.spec.configuration);
-            if self.call(name::VM_START, vm_start, (id, size), active(), budget)?.value == 0 {
+            self.host.in_vm_start.set(true);
+            let started = self.call(name::VM_START, vm_start, (id, size), active(), budget);
+            self.host.in_vm_start.set(false);
+            if started?.value == 0 {
                 return Ok(Started::VmRefused);
             }
         }
@@ -162,11 +163,12 @@ impl Main {
     }
 }
 
-fn check_abi(module: &Module) -> Result<(), StartError> {
-    if ABI_VERSIONS.iter().any(|version| module.exports_func(&format!("{MARKER}{version}"))) {
-        return Ok(());
+fn find_abi(module: &Module) -> Result<AbiVersion, StartError> {
+    if let Some(version) = AbiVersion::ALL.into_iter().find(|version| module.exports_func(version.marker())) {
+        return Ok(version);
     }
-    let others: Vec<&str> = module.exports().filter_map(|export| export.name.strip_prefix(MARKER)).collect();
+    let others: Vec<&str> =
+        module.exports().filter_map(|export| export.name.strip_prefix(AbiVersion::MARKER)).collect();
     if others.is_empty() {
         return Err(StartError::NoAbiMarker);
     }

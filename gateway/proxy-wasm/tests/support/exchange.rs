@@ -32,6 +32,7 @@ pub struct Exchange {
     pub answer: RefCell<Option<Answer>>,
     pub resumed: RefCell<Vec<StreamSide>>,
     pub closed: RefCell<Vec<StreamSide>>,
+    pub route_clearings: Cell<u32>,
     pub refusals: RefCell<Vec<Refusal>>,
     pub kind: Cell<StreamKind>,
     /// Whether the response has begun: before, its maps are not there.
@@ -200,6 +201,10 @@ impl Stream for Exchange {
         }
         self.put_property(path, value);
         Ok(())
+    }
+
+    fn clear_route_cache(&self) {
+        self.route_clearings.set(self.route_clearings.get() + 1);
     }
 
     fn local_response(&self, response: LocalResponse<'_>) {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate_proxy_wasm::{
-    Environment, GuestMetrics, HostFunctions, LogLevel, Plugin, PluginId, PluginSpec, SharedData, StartError,
-    Vm, VmSpec,
+    Environment, GuestMetrics, HostFunctions, LogLevel, Plugin, PluginId, PluginSpec, SharedData,
+    SharedQueues, StartError, Vm, VmSpec,
 };
 use tollgate_wasmedge::Module;
 
@@ -32,6 +32,7 @@ pub struct Env {
     pub ticks: RefCell<Vec<(PluginId, Option<Duration>)>>,
     pub unimplemented: RefCell<Vec<&'static str>>,
     pub shared: Arc<SharedData>,
+    pub queues: Arc<SharedQueues>,
     pub metrics: Arc<GuestMetrics>,
 }
 
@@ -43,6 +44,7 @@ impl Env {
             ticks: RefCell::default(),
             unimplemented: RefCell::default(),
             shared: Arc::default(),
+            queues: Arc::default(),
             metrics: Arc::default(),
         })
     }
@@ -78,6 +80,10 @@ impl Environment for Env {
         &self.shared
     }
 
+    fn shared_queues(&self) -> &SharedQueues {
+        &self.queues
+    }
+
     fn metrics(&self) -> &GuestMetrics {
         &self.metrics
     }
@@ -103,6 +109,7 @@ pub fn plugin_spec(name: &str, configuration: &[u8]) -> PluginSpec {
         root_id: "root".into(),
         configuration: configuration.into(),
         budget: Duration::from_secs(5),
+        queue_reader: None,
     }
 }
 

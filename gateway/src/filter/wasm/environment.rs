@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
-use tollgate_proxy_wasm::{GuestMetrics, LogLevel, Plugin, PluginId, SharedData};
+use tollgate_proxy_wasm::{GuestMetrics, LogLevel, Plugin, PluginId, SharedData, SharedQueues};
 
 use super::seat::Seat;
 use super::slot::VmSlot;
@@ -22,6 +22,8 @@ const LINES_PER_SECOND: u32 = 200;
 pub struct Guests {
     /// Shared data, by `vm_id`.
     pub data: SharedData,
+    /// Queues, by `vm_id` and name.
+    pub queues: SharedQueues,
     /// Metrics that guests define.
     pub metrics: GuestMetrics,
     unimplemented: Mutex<HashSet<&'static str>>,
@@ -126,6 +128,10 @@ impl tollgate_proxy_wasm::Environment for Environment {
 
     fn shared_data(&self) -> &SharedData {
         &self.guests.data
+    }
+
+    fn shared_queues(&self) -> &SharedQueues {
+        &self.guests.queues
     }
 
     fn metrics(&self) -> &GuestMetrics {

@@ -8,6 +8,7 @@
 
 mod backoff;
 mod environment;
+mod inbox;
 mod plugin;
 pub(super) mod properties;
 mod seat;

@@ -1,14 +1,18 @@
 //! A Wasm filter on one worker.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tollgate_proxy_wasm::{Action, ContextId, Failure, Handles, PluginId, PluginSpec, StartError, Vm};
+use tokio::task::AbortHandle;
+use tollgate_proxy_wasm::{
+    Action, ContextId, Failure, Handles, PluginId, PluginSpec, QueueId, QueueTurn, StartError, Vm,
+};
 
 use super::backoff::{Backoff, Cost};
 use super::environment::Environment;
+use super::inbox::{self, Inbox};
 use super::seat::Seat;
 use super::slot::{Live, VmSlot};
 use crate::filter::exchange::{Exchange, Side};
@@ -26,6 +30,20 @@ pub struct Plugin {
     /// Starts in a VM that replaced a failed one.
     restarts: Cell<u64>,
     backoff: RefCell<Backoff>,
+    /// Notices of the queues that it reads, and the task that delivers them.
+    inbox: Arc<Inbox>,
+    delivery: OnceCell<AbortHandle>,
+}
+
+/// What became of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// The guest was told, or can never be.
+    Done,
+    /// It was told, and there is more.
+    Again,
+    /// It rests after failures.
+    Resting,
 }
 
 /// A filter's part in one exchange.
@@ -70,11 +88,17 @@ impl Plugin {
             home: Cell::new(None),
             restarts: Cell::new(0),
             backoff: RefCell::default(),
+            inbox: Arc::default(),
+            delivery: OnceCell::new(),
         });
         if let Some(Live { vm, build }) = slot.vm()? {
             plugin.start_in(&vm, build).inspect_err(|_| slot.wake_orphans())?;
         }
         slot.register(&plugin);
+        plugin.delivery.get_or_init(|| {
+            let deliver = inbox::deliver(Rc::downgrade(&plugin), Arc::clone(&plugin.inbox));
+            tokio::task::spawn_local(deliver).abort_handle()
+        });
         Ok(plugin)
     }
 
@@ -85,6 +109,7 @@ impl Plugin {
             root_id: Arc::clone(&definition.root_id),
             configuration: Arc::clone(&definition.configuration),
             budget: definition.budget,
+            queue_reader: Some(Arc::clone(&self.inbox) as _),
         })?;
         self.home.set(Some((build, id)));
         Ok(id)
@@ -141,16 +166,47 @@ impl Plugin {
         !backoff.is_clear() && backoff.is_resting(Instant::now())
     }
 
-    /// Begins the filter's part in an exchange.
-    pub fn begin(self: &Rc<Self>, seat: Seat) -> Result<Context, BeginError> {
-        if self.is_circuit_open() {
-            return Err(BeginError::CircuitOpen);
-        }
+    /// Its VM and its id there, built and started again if they were lost.
+    fn revive(&self) -> Result<(Rc<Vm<Environment>>, PluginId), BeginError> {
         let Live { vm, build } = self.slot.vm()?.ok_or(BeginError::CircuitOpen)?;
         let id = match self.home.get() {
             Some((home, id)) if home == build => id,
             _ => self.restart_in(&vm, build).inspect_err(|_| self.failed(Cost::Time))?,
         };
+        Ok((vm, id))
+    }
+
+    /// Tells the guest that a queue has something to read. One whose VM was lost is started again,
+    /// and registers the queue anew: nobody else would bring it back while no request comes.
+    pub(super) fn queue_ready(&self, queue: QueueId) -> Delivery {
+        if self.is_circuit_open() {
+            return Delivery::Resting;
+        }
+        let (vm, id) = match self.revive() {
+            Ok(live) => live,
+            Err(BeginError::CircuitOpen) => return Delivery::Resting,
+            Err(error) => {
+                tracing::warn!(filter = &*self.name, %error, "a filter did not start to read its queue");
+                return Delivery::Resting;
+            }
+        };
+        match vm.on_queue_ready(id, queue) {
+            Ok(QueueTurn::Over) => Delivery::Done,
+            Ok(QueueTurn::Again) => Delivery::Again,
+            Err(failure) => {
+                tracing::warn!(filter = &*self.name, %failure, "a filter failed on a queue");
+                self.failed(Cost::of(&failure));
+                Delivery::Again
+            }
+        }
+    }
+
+    /// Begins the filter's part in an exchange.
+    pub fn begin(self: &Rc<Self>, seat: Seat) -> Result<Context, BeginError> {
+        if self.is_circuit_open() {
+            return Err(BeginError::CircuitOpen);
+        }
+        let (vm, id) = self.revive()?;
         let created = vm.create_stream(id, Rc::new(seat));
         let id = created.inspect_err(|failure| self.failed(Cost::of(failure)))?;
         Ok(Context { plugin: Rc::clone(self), vm, id, is_well: Cell::new(true), is_held: Cell::new(false) })
@@ -159,6 +215,9 @@ impl Plugin {
 
 impl Drop for Plugin {
     fn drop(&mut self) {
+        if let Some(delivery) = self.delivery.get() {
+            delivery.abort();
+        }
         if let (Some((build, id)), Some(vm)) = (self.home.get(), self.slot.live())
             && build == self.slot.build()
         {

@@ -36,7 +36,7 @@ pub(in crate::filter) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnc
         }
     }
     let set = exchange.properties.borrow();
-    set.iter().find(|property| *property.path == *path).map(|property| f(&property.value))
+    set.iter().find(|property| is_at(property, path)).map(|property| f(&property.value))
 }
 
 /// Stores a property of a guest's own.
@@ -46,16 +46,36 @@ pub(in crate::filter) fn write(exchange: &Exchange, path: &[u8], value: &[u8]) -
         return Err(PropertyError::ReadOnly);
     }
     let mut set = exchange.properties.borrow_mut();
-    let others = set.iter().filter(|property| *property.path != *path);
+    let others = set.iter().filter(|property| !is_at(property, path));
     let (count, bytes) = others.fold((0, 0), |(count, bytes), property| {
-        (count + 1, bytes + property.path.len() + property.value.len())
+        (count + 1, bytes + property.key.len() + property.value.len())
     });
     if count >= COUNT_MAX || bytes + path.len() + value.len() > BYTES_MAX {
         return Err(PropertyError::TooLarge);
     }
-    set.retain(|property| *property.path != *path);
-    set.push(Property { path: path.into(), value: value.into() });
+    set.retain(|property| !is_at(property, path));
+    set.push(Property { key: key(path), value: value.into() });
     Ok(())
+}
+
+const FILTER_STATE: &[u8] = b"filter_state\0";
+/// What Envoy puts before the path of a property that a guest sets.
+const GUEST: &[u8] = b"wasm.";
+
+/// The name in the filter state that a path stands for: `filter_state`, name; or a path of the
+/// guest's own.
+fn key(path: &[u8]) -> Box<[u8]> {
+    match path.strip_prefix(FILTER_STATE) {
+        Some(name) => name.into(),
+        None => [GUEST, path].concat().into(),
+    }
+}
+
+fn is_at(property: &Property, path: &[u8]) -> bool {
+    match path.strip_prefix(FILTER_STATE) {
+        Some(name) => *property.key == *name,
+        None => property.key.strip_prefix(GUEST) == Some(path),
+    }
 }
 
 fn text(exchange: &Exchange, path: &[u8]) -> Option<String> {

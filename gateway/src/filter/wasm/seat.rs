@@ -233,6 +233,10 @@ impl Stream for Seat {
         properties::write(&self.exchange, path, value)
     }
 
+    fn clear_route_cache(&self) {
+        self.exchange.clear_route();
+    }
+
     fn local_response(&self, response: LocalResponse<'_>) {
         match self.exchange.response_sent.get() {
             false => self.exchange.signals.reply(self.position, Reply::from_guest(&response)),
