@@ -183,10 +183,44 @@ fn http_body_replaces_a_body_of_known_length() {
     gateway.stop();
 }
 
-/// It needs `proxy_http_call`, which comes later: it loads, the call fails in a way that the SDK tells
-/// it, and its `unwrap` then fails the request. Nothing else suffers, and the log says why.
+/// It asks `httpbin` for a random byte and lets even ones pass.
 #[test]
-fn http_auth_random_fails_its_request_cleanly() {
+fn http_auth_random_asks_and_lets_even_bytes_pass() {
+    let origin = Origin::answering(response(200, &[], b"ok"));
+    let bytes = Origin::start(|exchange| {
+        // One connection serves the calls in turn.
+        let byte = [u8::try_from(exchange.number).unwrap()];
+        exchange.wire.send(response(200, &[], &byte))?;
+        Ok(Next::Keep)
+    });
+    let policy = format!(
+        "upstreams: {{ u: {{ endpoints: ['{}'] }}, httpbin: {{ endpoints: ['{}'] }} }}\n\
+         filters: {{ example: {{ wasm: {{ module: {}, allow: {{ upstreams: [httpbin] }} }} }} }}\n\
+         routes: [{{ filters: [example], forward: {{ upstream: u }} }}]\n",
+        origin.address(),
+        bytes.address(),
+        example("http_auth_random").display()
+    );
+    let gateway = Gateway::start_with(&policy, &Options { workers: 1, log: "info,filter=trace" });
+    for byte in 0..4 {
+        let answer = gateway.get("/");
+        let is_even = byte % 2 == 0;
+        let expected = if is_even { (200, "ok") } else { (403, "Access forbidden.\n") };
+        assert_eq!((answer.status(), answer.text()), expected);
+        assert_eq!(answer.header("powered-by"), Some("proxy-wasm"));
+        wait_for_guest(&gateway, if is_even { "Access granted." } else { "Access forbidden." });
+    }
+    let asked = &bytes.requests()[0];
+    assert_eq!((asked.method(), asked.target()), ("GET", "/bytes/1"));
+    assert_eq!(asked.header("host"), Some("httpbin.org"));
+    assert_eq!((bytes.connections(), origin.requests().len()), (1, 2));
+    gateway.stop();
+}
+
+/// A call that the policy does not allow is an error that the SDK tells the guest, whose `unwrap` then
+/// fails the request. Nothing else suffers, and the log says once what to do.
+#[test]
+fn http_auth_random_fails_its_request_if_it_may_not_ask() {
     let origin = Origin::answering(response(200, &[], b"ok"));
     let gateway = start("http_auth_random", "", &origin);
     for _ in 0..3 {
@@ -194,7 +228,8 @@ fn http_auth_random_fails_its_request_cleanly() {
     }
     assert_eq!(gateway.get("/without").text(), "ok");
     assert_eq!(origin.requests().len(), 1, "no request came past the filter that failed");
-    let told = gateway.log().iter().filter(|line| line.contains("proxy_http_call")).count();
+    let told =
+        gateway.log().iter().filter(|line| line.contains("filters.example.wasm.allow.upstreams")).count();
     assert_eq!(told, 1, "told once:\n{}", gateway.log().join("\n"));
     gateway.stop();
 }

@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use crate::abi::{LogLevel, MapType, StreamSide};
+use crate::calls::{CallError, CallId, HttpCall};
 use crate::guest_metrics::GuestMetrics;
 use crate::pairs::Pair;
 use crate::plugin::{Plugin, PluginId};
@@ -129,6 +130,21 @@ pub trait Environment: 'static {
     /// [`Vm::add_plugin`](crate::Vm::add_plugin) has not returned the id yet; if it then fails, `None`
     /// follows.
     fn set_tick(&self, plugin: PluginId, period: Option<Duration>);
+
+    /// Sends a request of `plugin`, on behalf of `stream` if it lives. The outcome is told later by
+    /// [`Vm::on_http_call_response`](crate::Vm::on_http_call_response), never from inside this
+    /// method. Like [`set_tick`](Self::set_tick), it may come before
+    /// [`Vm::add_plugin`](crate::Vm::add_plugin) has returned the plugin's id.
+    fn http_call(
+        &self,
+        id: CallId,
+        plugin: &Plugin,
+        stream: Option<&Self::Stream>,
+        call: HttpCall<'_>,
+    ) -> Result<(), CallError>;
+
+    /// The call is of no use any more: its plugin has gone, or the VM has failed.
+    fn cancel_call(&self, id: CallId);
 
     /// The process-wide shared data.
     fn shared_data(&self) -> &SharedData;

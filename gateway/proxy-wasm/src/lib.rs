@@ -17,9 +17,11 @@
 //! * No file, no socket, no environment but what [`VmSpec`] gives.
 //! * A trap or a spent budget fails the VM for good; nothing is called in it any more.
 //!
-//! Side calls (`proxy_http_call`, `proxy_grpc_*`) resolve but are not carried out yet; they report themselves through [`Environment::unimplemented`].
+//! Side calls (`proxy_http_call`) are told of in [`calls`]. `proxy_grpc_*` resolve but are not carried
+//! out yet; they report themselves through [`Environment::unimplemented`].
 
 mod abi;
+pub mod calls;
 mod environment;
 mod guest_metrics;
 mod host;
@@ -31,6 +33,7 @@ mod shared_queue;
 mod vm;
 
 pub use abi::{AbiVersion, Action, LogLevel, MapType, MetricType, PauseKind, PeerType, StreamSide};
+pub use calls::{CallError, CallId, CallKind, CallMap, CallReply, HttpCall};
 pub use environment::{
     BufferError, Environment, LocalResponse, MapError, PropertyError, Refusal, RefusalReason, Stream,
     StreamKind,

@@ -37,3 +37,5 @@ pub(crate) const UNCOMPRESSED_BYTES_MAX: usize = 8 << 20;
 pub(crate) const DECLARED_PROPERTIES_MAX: usize = 64;
 /// Scratch memory kept between calls; a larger buffer is given back.
 pub(crate) const SCRATCH_BYTES_KEPT: usize = 64 << 10;
+/// The name of a server in a side call.
+pub(crate) const UPSTREAM_NAME_BYTES_MAX: usize = 4 << 10;

@@ -37,6 +37,8 @@ pub struct PluginSpec {
     pub budget: Duration,
     /// Who is told that a queue of the plugin's has something to read. `None`: nobody.
     pub queue_reader: Option<Arc<dyn QueueReader>>,
+    /// Side calls that may be under way at once.
+    pub calls_max: usize,
 }
 
 /// A plugin that runs.

@@ -599,7 +599,6 @@ fn what_is_not_carried_out_yet() {
     }
     let zeros = |n: usize| vec![I(0); n];
     run(&[
-        case("proxy_http_call", &zeros(10), INTERNAL_FAILURE, noted),
         case("proxy_grpc_call", &zeros(12), INTERNAL_FAILURE, noted),
         case("proxy_grpc_stream", &zeros(9), INTERNAL_FAILURE, noted),
         case("proxy_grpc_send", &zeros(4), NOT_FOUND, noted),

@@ -145,7 +145,7 @@ fn side_calls_are_errors_not_panics() {
         |_, env, exchange, _, result| {
             assert_eq!(result, Ok(Action::Continue), "{:?}", env.take_messages());
             assert_eq!(*exchange.resumed.borrow(), [StreamSide::Request]);
-            assert!(env.unimplemented.borrow().contains(&"proxy_http_call"));
+            assert!(env.unimplemented.borrow().contains(&"proxy_grpc_call"));
         },
         "/side-calls",
     );

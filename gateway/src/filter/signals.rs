@@ -56,7 +56,13 @@ impl Signals {
     pub(super) fn refuse(&self, position: usize, refusal: Refusal) {
         if self.refused.get().is_none_or(|(by, _)| by != position) {
             self.refused.set(Some((position, refusal)));
+            self.wake();
         }
+    }
+
+    /// Whether a write of the filter was refused.
+    pub(super) fn has_refused(&self, position: usize) -> bool {
+        self.refused.get().is_some_and(|(by, _)| by == position)
     }
 
     pub(super) fn take_refusal(&self) -> Option<(usize, Refusal)> {

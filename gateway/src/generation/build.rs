@@ -7,14 +7,17 @@ use std::sync::Arc;
 use tollgate_proxy_wasm::{HostFunctions, StartError};
 
 use super::blueprint::Blueprint;
+use super::modules::wasm_filters;
 use super::retire::{Retirements, Serving};
-use crate::filter::wasm::{Environment, Guests, Plugin, VmKey, VmSlot};
+use crate::filter::wasm::{Environment, Guests, Plugin, Reach, VmKey, VmSlot};
 use crate::filter::{Chain, FilterInstance, Kind};
+use crate::policy::Policy;
 use crate::policy::filter::{Filter, FilterKind, OnFailure, WasmFilter};
 use crate::policy::route::{Action, DirectResponse, Redirect, Route};
-use crate::proxy::RequestBody;
+use crate::policy::upstream::Upstream;
+use crate::proxy::Outgoing;
 use crate::telemetry::metrics::{FilterMetrics, Handle, RouteMetrics, UpstreamMetrics};
-use crate::upstream::{UpstreamPool, Upstreams};
+use crate::upstream::{Courier, EndpointName, UpstreamPool, Upstreams};
 
 /// The worker that builds.
 pub struct Site {
@@ -35,7 +38,9 @@ pub struct Generation {
     /// By the index of the route.
     pub routes: Vec<RouteRuntime>,
     /// Its pools.
-    pub upstreams: Upstreams<RequestBody>,
+    pub upstreams: Upstreams<Outgoing>,
+    /// Pools of servers that no upstream names, which filters may call.
+    pub hosts: Upstreams<Outgoing>,
     /// The chain of requests that no route takes: empty.
     pub no_chain: Rc<Chain>,
     /// Where those are counted.
@@ -44,6 +49,8 @@ pub struct Generation {
     pub upstream_metrics: Vec<(Arc<str>, Handle<UpstreamMetrics>)>,
     /// Its guests, for the sweep.
     guests: Vec<(Rc<Plugin>, Handle<FilterMetrics>)>,
+    /// What its guests may call, for when it is in force.
+    reaches: Vec<(Rc<Plugin>, Rc<Reach>)>,
     slots: Vec<Rc<VmSlot>>,
     _serving: Serving,
 }
@@ -65,7 +72,7 @@ pub enum Next {
     /// Send it on.
     Forward {
         /// Where to.
-        pool: Rc<UpstreamPool<RequestBody>>,
+        pool: Rc<UpstreamPool<Outgoing>>,
         /// Replaces the route's prefix.
         rewrite_prefix: Option<Arc<str>>,
         /// Where it is counted.
@@ -103,10 +110,14 @@ impl Generation {
     /// nothing that `old` uses has changed.
     pub fn build(blueprint: Arc<Blueprint>, old: Option<&Self>, site: &Site) -> Result<Self, BuildError> {
         let upstreams = Upstreams::build(&blueprint.policy.upstreams, old.map(|old| &old.upstreams));
+        let hosts = Upstreams::build(&called_hosts(&blueprint.policy), old.map(|old| &old.hosts));
         let mut slots: Vec<Rc<VmSlot>> = Vec::new();
+        let mut reaches = Vec::new();
         let mut filters = HashMap::with_capacity(blueprint.policy.filters.len());
         for (index, filter) in blueprint.policy.filters.iter().enumerate() {
-            let instance = instance(&blueprint, index, filter, old, site, &mut slots)?;
+            let reach = Rc::new(reach(filter, &upstreams, &hosts));
+            let instance = instance(&blueprint, index, filter, old, site, &mut slots, &reach)?;
+            reaches.extend(instance.guest().map(|(plugin, _)| (Rc::clone(plugin), reach)));
             filters.insert(Arc::clone(&filter.name), Rc::new(instance));
         }
         let upstream_metrics: Vec<_> = blueprint
@@ -131,10 +142,12 @@ impl Generation {
         Ok(Self {
             routes,
             upstreams,
+            hosts,
             no_chain: Rc::default(),
             unrouted: blueprint.unrouted.worker(site.worker),
             upstream_metrics,
             guests,
+            reaches,
             slots,
             _serving: site.retirements.serve(blueprint.number),
             blueprint,
@@ -144,6 +157,13 @@ impl Generation {
     /// Failures of its filters so far, on all workers.
     pub fn failures(&self) -> u64 {
         self.blueprint.filters.iter().map(|metrics| metrics.failures()).sum()
+    }
+
+    /// It is in force from now on: guests carried over call out by its pools.
+    pub fn come_into_force(&self) {
+        for (plugin, reach) in &self.reaches {
+            plugin.set_reach(Rc::clone(reach));
+        }
     }
 
     /// Publishes how its guests are. For the sweep.
@@ -162,6 +182,7 @@ fn instance(
     old: Option<&Generation>,
     site: &Site,
     slots: &mut Vec<Rc<VmSlot>>,
+    reach: &Rc<Reach>,
 ) -> Result<FilterInstance, BuildError> {
     let missing = |what| BuildError::Incomplete { what, name: Arc::clone(&filter.name) };
     let (kind, on_failure) = match &filter.kind {
@@ -172,13 +193,28 @@ fn instance(
         FilterKind::Headers(edits) => (Kind::Headers(Arc::new((**edits).clone())), OnFailure::Closed),
         FilterKind::Wasm(wasm) => {
             let slot = slot(blueprint, wasm, old, site, slots).ok_or_else(|| missing("module for"))?;
-            let plugin = Plugin::start(&slot, &filter.name, wasm)
+            let plugin = Plugin::start(&slot, &filter.name, wasm, reach)
                 .map_err(|source| BuildError::Filter { filter: Arc::clone(&filter.name), source })?;
             (Kind::Wasm(plugin), wasm.on_failure)
         }
     };
     let metrics = blueprint.filters.get(index).ok_or_else(|| missing("metrics for"))?.worker(site.worker);
     Ok(FilterInstance { name: Arc::clone(&filter.name), kind, on_failure, metrics })
+}
+
+/// What the filter may call.
+fn reach(filter: &Filter, upstreams: &Upstreams<Outgoing>, hosts: &Upstreams<Outgoing>) -> Reach {
+    let FilterKind::Wasm(wasm) = &filter.kind else { return Reach::default() };
+    let courier = |pools: &Upstreams<Outgoing>, name: &str| {
+        pools.get(name).map(|pool| Rc::clone(pool) as Rc<dyn Courier>)
+    };
+    Reach::new(&wasm.allow, |name| courier(upstreams, name), |name| courier(hosts, name))
+}
+
+/// An upstream with all defaults for each server that a filter may call by `host:port`.
+fn called_hosts(policy: &Policy) -> Vec<Arc<Upstream>> {
+    let hosts = wasm_filters(policy).flat_map(|(_, wasm)| wasm.allow.hosts.iter());
+    hosts.map(|host| Arc::new(Upstream::of_one(EndpointName::from(host).text(), host.clone()))).collect()
 }
 
 /// The VM that a filter runs in: one of this generation, else of the old one, else a new one.
@@ -214,7 +250,7 @@ fn chain(route: &Route, filters: &HashMap<Arc<str>, Rc<FilterInstance>>) -> Resu
 
 fn next(
     route: &Route,
-    upstreams: &Upstreams<RequestBody>,
+    upstreams: &Upstreams<Outgoing>,
     metrics: &HashMap<Arc<str>, Handle<UpstreamMetrics>>,
 ) -> Result<Next, BuildError> {
     Ok(match &route.action {

@@ -9,6 +9,7 @@
 //!
 //! Limits: each callback has the filter's start budget; at most [`FAULTS_MAX`] faults are looked for.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
@@ -17,16 +18,18 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use tollgate_proxy_wasm::{
-    BufferError, Environment, GuestMetrics, HostFunctions, LocalResponse, LogLevel, MapError, MapType, Pair,
-    Plugin, PluginId, PluginSpec, PropertyError, Refusal, SharedData, SharedQueues, Stream, StreamSide, Vm,
-    VmSpec,
+    BufferError, CallError, CallId, Environment, GuestMetrics, HostFunctions, HttpCall, LocalResponse,
+    LogLevel, MapError, MapType, Pair, Plugin, PluginId, PropertyError, Refusal, SharedData, SharedQueues,
+    Stream, StreamSide, Vm, VmSpec,
 };
 use tollgate_wasmedge::run_guarded;
 
 use super::blueprint::Modules;
 use super::modules::{FAULTS_MAX, FilterFault, FilterFaults, wasm_filters};
+use crate::filter::wasm::plugin_spec;
 use crate::policy::Policy;
-use crate::policy::filter::{Filter, WasmFilter};
+use crate::policy::filter::{Allow, Filter, WasmFilter};
+use crate::upstream::EndpointName;
 
 /// Why the canary gave no result, or a bad one.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +57,7 @@ pub fn try_start(policy: &Policy, current: Option<&Policy>, modules: &Modules) -
 }
 
 type VmKey<'p> = (&'p [u8; 32], &'p str, &'p [u8], &'p [(Arc<str>, Arc<str>)], u32, Duration);
-type PluginKey<'p> = (VmKey<'p>, &'p str, &'p str, &'p [u8]);
+type PluginKey<'p> = (VmKey<'p>, &'p str, &'p str, &'p [u8], &'p Allow);
 
 /// The filters to start, by the VM that they share.
 fn changed_vms<'p>(
@@ -81,7 +84,7 @@ fn vm_key(wasm: &WasmFilter) -> VmKey<'_> {
 
 /// All that a plugin's start depends on.
 fn plugin_key<'p>(filter: &'p Filter, wasm: &'p WasmFilter) -> PluginKey<'p> {
-    (vm_key(wasm), &filter.name, &wasm.root_id, &wasm.configuration)
+    (vm_key(wasm), &filter.name, &wasm.root_id, &wasm.configuration, &wasm.allow)
 }
 
 fn start_all(vms: &IndexMap<VmKey<'_>, Vec<(&Filter, &WasmFilter)>>, modules: &Modules) -> Vec<FilterFault> {
@@ -103,16 +106,18 @@ fn start_vm(
     functions: &HostFunctions<Nowhere>,
     faults: &mut Vec<FilterFault>,
 ) {
+    let environment = Rc::new(Nowhere::default());
     let mut running: Option<Vm<Nowhere>> = None;
     for (filter, wasm) in filters {
         // `modules` was fetched for this policy, so it has them all.
         let Some(compiled) = modules.get(&wasm.digest) else { continue };
         let vm = match running.take().filter(|vm| vm.failed().is_none()) {
             Some(vm) => Ok(vm),
-            None => Vm::new(&compiled.module, functions, vm_spec(wasm), Rc::default()),
+            None => Vm::new(&compiled.module, functions, vm_spec(wasm), Rc::clone(&environment)),
         };
         let started = vm.and_then(|vm| {
-            let started = vm.add_plugin(plugin_spec(filter, wasm)).map(drop);
+            environment.allow.replace(wasm.allow.clone());
+            let started = vm.add_plugin(plugin_spec(&filter.name, wasm)).map(drop);
             running = Some(vm);
             started
         });
@@ -137,22 +142,14 @@ fn vm_spec(wasm: &WasmFilter) -> VmSpec {
     }
 }
 
-fn plugin_spec(filter: &Filter, wasm: &WasmFilter) -> PluginSpec {
-    PluginSpec {
-        name: Arc::clone(&filter.name),
-        root_id: Arc::clone(&wasm.root_id),
-        configuration: Arc::clone(&wasm.configuration),
-        budget: wasm.budget,
-        queue_reader: None,
-    }
-}
-
 /// An environment without exchanges, whose state goes with it.
 #[derive(Default)]
 struct Nowhere {
     shared_data: SharedData,
     shared_queues: SharedQueues,
     metrics: GuestMetrics,
+    /// Of the filter that is being started.
+    allow: RefCell<Allow>,
 }
 
 impl Environment for Nowhere {
@@ -167,6 +164,22 @@ impl Environment for Nowhere {
 
     fn set_tick(&self, _: PluginId, _: Option<Duration>) {}
 
+    /// A call that would be made is taken and never answered: the filter has started before.
+    fn http_call(
+        &self,
+        _: CallId,
+        _: &Plugin,
+        _: Option<&NoStream>,
+        call: HttpCall<'_>,
+    ) -> Result<(), CallError> {
+        match reaches(&self.allow.borrow(), call.upstream) {
+            true => Ok(()),
+            false => Err(CallError::Upstream),
+        }
+    }
+
+    fn cancel_call(&self, _: CallId) {}
+
     fn shared_data(&self) -> &SharedData {
         &self.shared_data
     }
@@ -180,6 +193,12 @@ impl Environment for Nowhere {
     }
 
     fn unimplemented(&self, _: &'static str) {}
+}
+
+/// Whether `allow` lists the server.
+fn reaches(allow: &Allow, upstream: &[u8]) -> bool {
+    let is_host = |endpoint| EndpointName::from(endpoint).text().as_bytes().eq_ignore_ascii_case(upstream);
+    allow.upstreams.iter().any(|name| name.as_bytes() == upstream) || allow.hosts.iter().any(is_host)
 }
 
 /// The exchange that a canary never has.

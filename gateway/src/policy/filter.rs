@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::bodies::BodyModes;
+use super::upstream::Endpoint;
 
 /// A named filter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,6 +60,32 @@ pub struct WasmFilter {
     pub bodies: BodyModes,
     /// What becomes of a request when the filter fails.
     pub on_failure: OnFailure,
+    /// What the guest may reach. Default: nothing.
+    pub allow: Allow,
+    /// What its calls may cost.
+    pub calls: CallLimits,
+}
+
+/// What a guest may reach outside its VM.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Allow {
+    /// Upstreams of the policy that it may call, by name.
+    pub upstreams: Arc<[Arc<str>]>,
+    /// Servers that it may call as `host:port`, without an upstream in the policy.
+    pub hosts: Arc<[Endpoint]>,
+}
+
+/// What the calls of a filter may cost, on each worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallLimits {
+    /// Calls under way at once. Default 1000.
+    pub at_once: NonZeroU32,
+    /// A call takes no longer, whatever the guest asks. Default 15 s.
+    pub timeout: Duration,
+    /// Body of a request. Default 1 MiB.
+    pub request_bytes_max: u64,
+    /// Body of a response. Default 256 KiB.
+    pub response_bytes_max: u64,
 }
 
 /// What becomes of a request when a filter fails.
@@ -137,6 +164,7 @@ impl WasmFilter {
             (&self.digest, &self.vm_id, &self.vm_configuration, &self.root_id, &self.configuration),
             (&self.environment, self.budget, self.start_budget, self.memory_pages_max, self.on_failure),
             self.bodies,
+            (&self.allow, &self.calls),
         )
     }
 }

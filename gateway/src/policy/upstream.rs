@@ -4,6 +4,17 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Default of `connect_timeout`.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Default of `response_timeout`.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Default of `idle_timeout`.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Default of `idle_connections`.
+pub const IDLE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(64).unwrap();
+/// Default of `refused_pause`.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+
 /// A named group of endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Upstream {
@@ -35,6 +46,23 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 in the clear, by prior knowledge.
     Http2,
+}
+
+impl Upstream {
+    /// One endpoint, and the default for everything else. `name` is for logs.
+    pub fn of_one(name: &Arc<str>, endpoint: Endpoint) -> Self {
+        Self {
+            name: Arc::clone(name),
+            protocol: Protocol::Http1,
+            endpoints: vec![endpoint],
+            connect_timeout: CONNECT_TIMEOUT,
+            response_timeout: RESPONSE_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            idle_connections_max: IDLE_CONNECTIONS,
+            refused_pause: REFUSED_PAUSE,
+            host: HostHeader::Client,
+        }
+    }
 }
 
 /// One address of an upstream: an IP address or a DNS name with a port.

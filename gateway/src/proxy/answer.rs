@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body as _;
 
-use super::body::RequestBody;
+use super::body::Outgoing;
 use super::error::ProxyError;
 use super::flight::Flight;
 use super::length::Length;
@@ -23,7 +23,7 @@ pub(super) struct Answer {
 /// Where a body comes from.
 pub(super) enum Content {
     /// An upstream, streamed.
-    Upstream(Box<PooledBody<RequestBody>>),
+    Upstream(Box<PooledBody<Outgoing>>),
     /// Here, whole.
     Whole(Bytes),
 }

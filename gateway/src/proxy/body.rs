@@ -15,7 +15,10 @@ use super::error::ProxyError;
 use super::flight::{BodyFailure, Flight};
 use super::length::Flow;
 use crate::filter::{BodyPipe, Fed, PipeError, Side, Waiter};
-use crate::upstream::BoxError;
+use crate::upstream::{BoxError, Payload};
+
+/// What the pools of the gateway send: request bodies, and what calls beside them have in hand.
+pub type Outgoing = Payload<RequestBody>;
 
 /// A request body. Nothing is read ahead but what a filter holds back.
 pub struct RequestBody {

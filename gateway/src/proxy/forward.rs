@@ -9,7 +9,7 @@ use http::{Request, Uri};
 use http_body::Body as _;
 
 use super::answer::{Answer, Content};
-use super::body::RequestBody;
+use super::body::{Outgoing, RequestBody};
 use super::error::ProxyError;
 use super::flight::Flight;
 use super::length::Length;
@@ -18,19 +18,19 @@ use crate::http::{framing, hop};
 use crate::policy::route::PathPattern;
 use crate::telemetry::access_log::UpstreamRecord;
 use crate::telemetry::metrics::UpstreamMetrics;
-use crate::upstream::{EndpointName, SendError, UpstreamPool};
+use crate::upstream::{EndpointName, Payload, SendError, UpstreamPool};
 
 /// Sends the request to an upstream and waits for the head of its response.
 pub(super) async fn send(
     flight: &Rc<Flight>,
-    pool: &UpstreamPool<RequestBody>,
+    pool: &UpstreamPool<Outgoing>,
     metrics: &UpstreamMetrics,
     body: RequestBody,
 ) -> Result<Answer, ProxyError> {
     let head = flight.exchange.send_request(flight.run().has_guests());
     let started = Instant::now();
     metrics.requests.inc();
-    let sent = pool.send(request(head, body));
+    let sent = pool.send(request(head, body).map(Payload::Stream));
     let result = match flight.run().until_interrupted(sent).await {
         Ok(result) => result,
         Err(Interrupted::Replied(reply)) => return Ok(Answer::from(*reply)),
@@ -81,7 +81,7 @@ fn client_or_upstream(error: SendError) -> ProxyError {
 
 fn note_endpoint(
     flight: &Flight,
-    pool: &UpstreamPool<RequestBody>,
+    pool: &UpstreamPool<Outgoing>,
     endpoint: &EndpointName,
     duration: Option<std::time::Duration>,
 ) {

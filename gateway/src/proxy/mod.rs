@@ -17,7 +17,7 @@ mod redirect;
 mod respond;
 mod response_body;
 
-pub use body::RequestBody;
+pub use body::{Outgoing, RequestBody};
 pub use error::{Abort, ProxyError};
 pub(crate) use forward::rewritten;
 pub use handle::handle;

@@ -16,6 +16,9 @@
 //! task polls, of four and a half, per request. An idle connection is driven by nobody; it is
 //! looked at when it is used and by the sweep.
 //!
+//! Those that have all of a request in hand, such as guests that call out, send it through
+//! [`Courier`], which does not ask what body the pool's routes send (`whole`).
+//!
 //! Limits: idle connections per endpoint and worker (`idle_connections_max`), their age
 //! (`idle_timeout`), response heads of 64 KiB and 100 fields, eight connection attempts per
 //! request, four addresses per name. Everything is for one thread: `Rc`, no lock.
@@ -36,6 +39,7 @@ mod resolve;
 mod send;
 mod stats;
 mod waker;
+mod whole;
 mod wire;
 
 #[cfg(test)]
@@ -53,6 +57,7 @@ pub use self::error::{Blame, EndpointName, Retry, SendError, Sent};
 pub use self::pool::UpstreamPool;
 pub use self::send::{Answer, ConnectionUse};
 pub use self::stats::UpstreamStats;
+pub use self::whole::{Courier, Payload, WholeBody, WholeResponse};
 use crate::policy::upstream::Upstream;
 
 /// Any error of a request body.

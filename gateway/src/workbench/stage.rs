@@ -11,7 +11,7 @@ use tollgate_proxy_wasm::{GuestMetrics, HostFunctions, MetricValue};
 use crate::filter::wasm::{Environment, Guests, Plugin};
 use crate::filter::{Chain, Client, Exchange, Kind, RequestHead};
 use crate::generation::{Blueprint, BuildError, Compiled, Generation, Modules, Site};
-use crate::policy::filter::{Filter, FilterKind};
+use crate::policy::filter::{Allow, Filter, FilterKind};
 use crate::policy::route::Route;
 use crate::policy::{self, Diagnostics, Loaded};
 use crate::telemetry::metrics::Metrics;
@@ -141,6 +141,16 @@ impl Stage {
     }
 }
 
+/// The filter, which may call these upstreams and nothing else.
+fn allowed(filter: &Filter, upstreams: &[(Arc<str>, SocketAddr)]) -> Arc<Filter> {
+    let mut filter = filter.clone();
+    if let FilterKind::Wasm(wasm) = &mut filter.kind {
+        let names = upstreams.iter().map(|(name, _)| Arc::clone(name)).collect();
+        wasm.allow = Allow { upstreams: names, ..Allow::default() };
+    }
+    Arc::new(filter)
+}
+
 /// The policy around the filter: every default, one route, and the upstreams that it may call.
 fn policy_of(filter: &Arc<Filter>, upstreams: &[(Arc<str>, SocketAddr)]) -> Result<Loaded, StageError> {
     let mut text = format!(
@@ -152,6 +162,7 @@ fn policy_of(filter: &Arc<Filter>, upstreams: &[(Arc<str>, SocketAddr)]) -> Resu
         text.push_str(&format!("  {name:?}: {{ endpoints: ['{address}'] }}\n"));
     }
     let mut loaded = policy::parse(&text, Path::new("tool"), Path::new("")).map_err(StageError::Policy)?;
+    let filter = &allowed(filter, upstreams);
     loaded.policy.filters = vec![Arc::clone(filter)];
     for route in &mut loaded.policy.routes {
         *route = Arc::new(Route { filters: vec![Arc::clone(filter)], ..Route::clone(route) });

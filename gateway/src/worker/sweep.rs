@@ -22,6 +22,7 @@ pub(super) async fn run(worker: Rc<Worker>) {
             connection.sweep(now, &generation.blueprint.policy.limits);
         }
         generation.upstreams.sweep();
+        generation.hosts.sweep();
         generation.publish_guests();
         for (name, metrics) in &generation.upstream_metrics {
             let Some(pool) = generation.upstreams.get(name) else { continue };

@@ -46,6 +46,7 @@ async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, mut 
             Command::Commit { number, done } => {
                 if let Some(next) = prepared.take_if(|next| next.blueprint.number == number) {
                     // The old one is freed here, or by the last request that holds it.
+                    next.come_into_force();
                     let old = worker.current.replace(next);
                     let _ = done.send(Instant::now());
                     drop(old);

@@ -34,21 +34,35 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// The maps of a side call's reply (the other four values of `proxy_map_type_t`).
+    pub enum CallMap {
+        /// What a gRPC server sends before its first message.
+        GrpcInitialMetadata = 4,
+        /// What a gRPC server sends after its last message.
+        GrpcTrailingMetadata = 5,
+        /// The headers of the response to an HTTP call, `:status` among them.
+        HttpResponseHeaders = 6,
+        /// The trailers of the response to an HTTP call.
+        HttpResponseTrailers = 7,
+    }
+}
+
 /// A map as the guest names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WireMap {
     /// A map of the exchange.
     Stream(MapType),
-    /// A map of a side call (gRPC metadata, headers and trailers of an HTTP call).
-    SideCall,
+    /// A map of a side call's reply.
+    Call(CallMap),
 }
 
 impl WireMap {
     pub(crate) const fn from_wire(value: u32) -> Option<Self> {
-        match (MapType::from_wire(value), value) {
+        match (MapType::from_wire(value), CallMap::from_wire(value)) {
             (Some(map), _) => Some(Self::Stream(map)),
-            (None, 4..=7) => Some(Self::SideCall),
-            (None, _) => None,
+            (None, Some(map)) => Some(Self::Call(map)),
+            (None, None) => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Reads are clamped, never an error; a buffer that is not there is NOT_FOUND.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tollgate_wasmedge::{Caller, Linker, Trap};
@@ -10,6 +11,7 @@ use super::memory::{ReturnSlot, return_bytes, status_of};
 use super::{State, host_functions};
 use crate::abi::status::Status;
 use crate::abi::types::{BufferType, StreamSide};
+use crate::calls::CallReply;
 use crate::environment::{BufferError, Environment, RefusalReason, Stream, StreamKind};
 
 const SET_BYTES: &str = "proxy_set_buffer_bytes";
@@ -25,8 +27,9 @@ pub(super) fn link<E: Environment>(linker: &mut Linker<State<E>>) {
 
 /// Where the bytes of a buffer are.
 enum Source<E: Environment> {
-    Body(std::rc::Rc<E::Stream>, StreamSide),
+    Body(Rc<E::Stream>, StreamSide),
     Configuration(Arc<[u8]>),
+    Reply(Rc<dyn CallReply>),
 }
 
 impl<E: Environment> Source<E> {
@@ -47,9 +50,10 @@ impl<E: Environment> Source<E> {
             BufferType::PluginConfiguration => {
                 host.plugin().map(|plugin| Self::Configuration(Arc::clone(&plugin.spec().configuration)))
             }
-            BufferType::HttpCallResponseBody
-            | BufferType::GrpcCallMessage
-            | BufferType::ForeignFunctionArguments => None,
+            BufferType::HttpCallResponseBody | BufferType::GrpcCallMessage => {
+                host.call_message(buffer).map(Self::Reply)
+            }
+            BufferType::ForeignFunctionArguments => None,
         }
     }
 
@@ -57,16 +61,15 @@ impl<E: Environment> Source<E> {
         match self {
             Self::Body(stream, side) => stream.body_len(*side),
             Self::Configuration(bytes) => Some(bytes.len()),
+            Self::Reply(reply) => Some(reply.body().len()),
         }
     }
 
     fn read<R>(&self, start: usize, max: usize, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
         match self {
             Self::Body(stream, side) => stream.body_read(*side, start, max, f),
-            Self::Configuration(bytes) => {
-                let rest = bytes.get(start..).unwrap_or_default();
-                Some(f(&rest[..rest.len().min(max)]))
-            }
+            Self::Configuration(bytes) => Some(f(slice(bytes, start, max))),
+            Self::Reply(reply) => Some(f(slice(reply.body(), start, max))),
         }
     }
 }
@@ -82,6 +85,12 @@ const fn side_of(buffer: BufferType, kind: StreamKind) -> Option<StreamSide> {
         }
         _ => None,
     }
+}
+
+/// At most `max` bytes from `start` on; fewer at the end, none beyond it.
+fn slice(bytes: &[u8], start: usize, max: usize) -> &[u8] {
+    let rest = bytes.get(start..).unwrap_or_default();
+    &rest[..rest.len().min(max)]
 }
 
 fn get_bytes<E: Environment>(

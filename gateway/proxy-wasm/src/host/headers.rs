@@ -39,7 +39,13 @@ fn size<E: Environment>(
     let bytes = match (WireMap::from_wire(map), caller.state().stream()) {
         (None, _) => return Ok(Status::BadArgument),
         (Some(WireMap::Stream(map)), Some(stream)) => pairs::encoded_len(|f| stream.map_pairs(map, f)),
-        (Some(_), _) => 0,
+        (Some(WireMap::Call(map)), _) => caller.state().call_reply(map).map_or(0, |reply| {
+            pairs::encoded_len(|f| {
+                reply.map_pairs(map, f);
+                true
+            })
+        }),
+        (Some(WireMap::Stream(_)), None) => 0,
     };
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Ok(status_of(caller.write_u32(size_out, bytes)))
@@ -57,7 +63,12 @@ fn get_pairs<E: Environment>(
             pairs::encode(scratch, |f| stream.map_pairs(map, f));
             return_bytes(caller, scratch, slot)
         }),
-        (Some(_), _) => return_bytes(caller, &[], slot),
+        (Some(WireMap::Call(map)), _) => host.with_scratch(|scratch| {
+            let reply = host.call_reply(map);
+            pairs::encode(scratch, |f| reply.as_ref().map(|reply| reply.map_pairs(map, f)).is_some());
+            return_bytes(caller, scratch, slot)
+        }),
+        (Some(WireMap::Stream(_)), None) => return_bytes(caller, &[], slot),
     }
 }
 
@@ -94,7 +105,13 @@ fn get_value<E: Environment>(
     };
     let map = match WireMap::from_wire(map) {
         Some(WireMap::Stream(map)) => map,
-        Some(WireMap::SideCall) => return missing(caller, slot),
+        Some(WireMap::Call(map)) => {
+            let reply = caller.state().call_reply(map);
+            return match reply.as_ref().and_then(|reply| reply.map_get(map, name.as_slice())) {
+                Some(value) => return_bytes(caller, value, slot),
+                None => missing(caller, slot),
+            };
+        }
         None => return Ok(Status::BadArgument),
     };
     let Some(stream) = caller.state().stream() else {
@@ -165,7 +182,7 @@ fn write<E: Environment>(
     let host = caller.state();
     match WireMap::from_wire(map) {
         Some(WireMap::Stream(map)) => host.write(function, |stream| change(stream, map)),
-        Some(WireMap::SideCall) => host.refuse(function, RefusalReason::Unavailable),
+        Some(WireMap::Call(_)) => host.refuse(function, RefusalReason::Unavailable),
         None => Status::BadArgument,
     }
 }

@@ -10,8 +10,10 @@
 //! Nothing here calls a guest but [`memory::return_bytes`], which runs the allocator.
 
 mod buffers;
+pub(crate) mod calls;
 mod foreign;
 mod headers;
+mod http_call;
 mod lifecycle;
 mod log_time;
 mod memory;
@@ -35,6 +37,7 @@ use crate::plugin::{Plugin, VmSpec};
 use crate::shared_data::Namespace;
 use crate::vm::contexts::Contexts;
 use crate::vm::error::GuestLog;
+use calls::Calls;
 
 /// What the engine keeps for each instance. Shared with the VM, so that it needs no instance to
 /// reach it, and so that a host function can hold it while it runs the allocator.
@@ -60,6 +63,7 @@ impl<E: Environment> HostFunctions<E> {
         queues::link(&mut linker);
         foreign::link(&mut linker);
         metrics::link(&mut linker);
+        http_call::link(&mut linker);
         side_calls::link(&mut linker);
         wasi::link(&mut linker);
         Self(linker)
@@ -97,6 +101,8 @@ pub(crate) struct Host<E: Environment> {
     pub(crate) contexts: RefCell<Contexts<E::Stream>>,
     /// Contexts for which the guest called `proxy_done`, until the running callback returns.
     pub(crate) done: RefCell<Vec<u32>>,
+    /// Side calls under way, and the reply that is being delivered.
+    pub(crate) calls: RefCell<Calls>,
     /// The guest's last lines while a plugin starts.
     pub(crate) start_log: RefCell<Option<GuestLog>>,
     /// The exports this side calls from inside host functions; set once the instance exists.
@@ -137,6 +143,7 @@ impl<E: Environment> Host<E> {
             spec,
             contexts: RefCell::default(),
             done: RefCell::default(),
+            calls: RefCell::default(),
             start_log: RefCell::default(),
             allocate: OnceCell::new(),
             in_vm_start: Cell::new(false),

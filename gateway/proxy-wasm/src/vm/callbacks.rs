@@ -261,6 +261,8 @@ impl<E: Environment> Vm<E> {
     /// the gateway's code.
     fn forget(&self, context: u32) {
         let entry = self.host.contexts.borrow_mut().remove(context);
-        drop(entry);
+        if let Some(entry) = entry.filter(|entry| !entry.is_stream()) {
+            self.host.cancel_calls_of(entry.plugin().id());
+        }
     }
 }

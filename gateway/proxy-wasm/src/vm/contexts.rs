@@ -172,6 +172,7 @@ mod tests {
             configuration: [].into(),
             budget: Duration::from_millis(10),
             queue_reader: None,
+            calls_max: 1,
         };
         (Contexts::default(), Rc::new(Plugin::new(PluginId::new(NonZeroU32::MIN), spec)))
     }

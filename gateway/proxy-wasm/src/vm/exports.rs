@@ -25,6 +25,7 @@ pub(super) mod name {
     pub(in crate::vm) const DOWNSTREAM_CLOSE: &str = "proxy_on_downstream_connection_close";
     pub(in crate::vm) const UPSTREAM_CLOSE: &str = "proxy_on_upstream_connection_close";
     pub(in crate::vm) const QUEUE_READY: &str = "proxy_on_queue_ready";
+    pub(in crate::vm) const HTTP_CALL_RESPONSE: &str = "proxy_on_http_call_response";
     pub(in crate::vm) const REQUEST_HEADERS: &str = "proxy_on_request_headers";
     pub(in crate::vm) const REQUEST_BODY: &str = "proxy_on_request_body";
     pub(in crate::vm) const REQUEST_TRAILERS: &str = "proxy_on_request_trailers";
@@ -38,6 +39,7 @@ pub(super) mod name {
 
 pub(super) type U2 = (u32, u32);
 pub(super) type U3 = (u32, u32, u32);
+pub(super) type U5 = (u32, u32, u32, u32, u32);
 
 /// The callbacks of the ABI that the module has; all are optional.
 pub(super) struct Exports {
@@ -52,6 +54,7 @@ pub(super) struct Exports {
     pub(super) upstream_close: Option<Func<U2, ()>>,
     pub(super) queue_ready: Option<Func<U2, ()>>,
     pub(super) request_headers: Option<HeadersCallback>,
+    pub(super) http_call_response: Option<Func<U5, ()>>,
     pub(super) request_body: Option<Func<U3, u32>>,
     pub(super) request_trailers: Option<Func<U2, u32>>,
     pub(super) response_headers: Option<HeadersCallback>,
@@ -135,6 +138,7 @@ impl Exports {
             upstream_close: find.func(name::UPSTREAM_CLOSE)?,
             queue_ready: find.func(name::QUEUE_READY)?,
             request_headers: HeadersCallback::find(&find, name::REQUEST_HEADERS, abi)?,
+            http_call_response: find.func(name::HTTP_CALL_RESPONSE)?,
             request_body: find.func(name::REQUEST_BODY)?,
             request_trailers: find.func(name::REQUEST_TRAILERS)?,
             response_headers: HeadersCallback::find(&find, name::RESPONSE_HEADERS, abi)?,

@@ -12,6 +12,7 @@
 //! inside its own callbacks ([`Failure::Reentered`]).
 
 mod callbacks;
+mod calls;
 mod connection;
 pub(crate) mod contexts;
 pub(crate) mod error;
@@ -103,6 +104,7 @@ impl<E: Environment> Vm<E> {
     /// Marks the VM as failed; the first reason stays.
     fn fail(&self, failure: Failure) -> Failure {
         self.failure.get_or_init(|| failure.clone());
+        self.host.cancel_all_calls();
         failure
     }
 }

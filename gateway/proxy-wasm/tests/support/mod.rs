@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use exchange::Pairs;
 use tollgate_proxy_wasm::{
-    Environment, GuestMetrics, HostFunctions, LogLevel, Plugin, PluginId, PluginSpec, SharedData,
-    SharedQueues, StartError, Vm, VmSpec,
+    CallError, CallId, Environment, GuestMetrics, HostFunctions, HttpCall, LogLevel, Pair, Plugin, PluginId,
+    PluginSpec, SharedData, SharedQueues, StartError, Vm, VmSpec,
 };
 use tollgate_wasmedge::Module;
 
@@ -26,11 +27,26 @@ pub struct Line {
     pub message: Vec<u8>,
 }
 
+/// A call of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub id: CallId,
+    pub plugin: PluginId,
+    pub in_stream: bool,
+    pub headers: Pairs,
+    pub body: Vec<u8>,
+    pub trailers: Pairs,
+    pub timeout: Option<Duration>,
+}
+
 pub struct Env {
     pub level: Cell<LogLevel>,
     pub lines: RefCell<Vec<Line>>,
     pub ticks: RefCell<Vec<(PluginId, Option<Duration>)>>,
     pub unimplemented: RefCell<Vec<&'static str>>,
+    /// Calls that were sent, and those that were cancelled.
+    pub sent: RefCell<Vec<Sent>>,
+    pub cancelled: RefCell<Vec<CallId>>,
     pub shared: Arc<SharedData>,
     pub queues: Arc<SharedQueues>,
     pub metrics: Arc<GuestMetrics>,
@@ -43,6 +59,8 @@ impl Env {
             lines: RefCell::default(),
             ticks: RefCell::default(),
             unimplemented: RefCell::default(),
+            sent: RefCell::default(),
+            cancelled: RefCell::default(),
             shared: Arc::default(),
             queues: Arc::default(),
             metrics: Arc::default(),
@@ -74,6 +92,33 @@ impl Environment for Env {
 
     fn set_tick(&self, plugin: PluginId, period: Option<Duration>) {
         self.ticks.borrow_mut().push((plugin, period));
+    }
+
+    fn http_call(
+        &self,
+        id: CallId,
+        plugin: &Plugin,
+        stream: Option<&Exchange>,
+        call: HttpCall<'_>,
+    ) -> Result<(), CallError> {
+        if call.upstream != b"known" {
+            return Err(CallError::Upstream);
+        }
+        let copied = |pairs: &[Pair<'_>]| pairs.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+        self.sent.borrow_mut().push(Sent {
+            id,
+            plugin: plugin.id(),
+            in_stream: stream.is_some(),
+            headers: copied(call.headers),
+            body: call.body.to_vec(),
+            trailers: copied(call.trailers),
+            timeout: call.timeout,
+        });
+        Ok(())
+    }
+
+    fn cancel_call(&self, id: CallId) {
+        self.cancelled.borrow_mut().push(id);
     }
 
     fn shared_data(&self) -> &SharedData {
@@ -110,6 +155,7 @@ pub fn plugin_spec(name: &str, configuration: &[u8]) -> PluginSpec {
         configuration: configuration.into(),
         budget: Duration::from_secs(5),
         queue_reader: None,
+        calls_max: 4,
     }
 }
 

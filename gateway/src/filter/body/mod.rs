@@ -188,7 +188,8 @@ impl BodyPipe {
         for index in 0..self.stages.len() {
             let stage = &self.stages[index];
             let goes_on = stage.is_paused
-                && (run.exchange().signals.take_resumed(stage.position, self.side)
+                && (run.release_refused(stage.position, stage::body_phase(self.side))?
+                    || run.exchange().signals.take_resumed(stage.position, self.side)
                     || run.release_orphan(stage.position, stage::body_phase(self.side))?);
             if goes_on {
                 self.release(run, index)?;

@@ -10,6 +10,7 @@ use crate::filter::exchange::Side;
 use crate::filter::reply::Reply;
 use crate::filter::signals::Waiter;
 use crate::telemetry::Phase;
+use crate::telemetry::metrics::FilterFailure;
 
 impl Run {
     /// Waits while the filter at `position` holds the headers back.
@@ -27,7 +28,10 @@ impl Run {
                 self.check_closed()?;
                 self.hold(position);
                 poll_fn(|cx| {
-                    if signals.take_resumed(position, side) || signals.is_urgent() || self.is_orphan(position)
+                    if signals.has_refused(position)
+                        || signals.take_resumed(position, side)
+                        || signals.is_urgent()
+                        || self.is_orphan(position)
                     {
                         return Poll::Ready(());
                     }
@@ -36,6 +40,7 @@ impl Run {
                 })
                 .await;
                 self.check_closed()?;
+                self.release_refused(position, phase_of(side))?;
                 if let Some((by, reply)) = signals.take_reply() {
                     self.note(by, phase_of(side), &reply.reason);
                     return Ok(Some(Box::new(reply)));
@@ -63,6 +68,22 @@ impl Run {
             return Ok(false);
         };
         let reason = "its VM failed while the exchange waited for it".to_owned();
+        self.fail(position, filter, phase, reason).map(|()| true)
+    }
+
+    /// Whether what the filter at `position` held back goes on because a write was refused that it made
+    /// outside the callbacks of this exchange, as in the answer to a call.
+    pub(in crate::filter) fn release_refused(
+        &self,
+        position: usize,
+        phase: Phase,
+    ) -> Result<bool, FilterError> {
+        let signals = &self.exchange.signals;
+        let Some(filter) = self.chain.filters.get(position).filter(|_| signals.has_refused(position)) else {
+            return Ok(false);
+        };
+        let reason = signals.take_refusal().map_or_else(String::new, |(_, refusal)| refusal.to_string());
+        filter.metrics.failure(FilterFailure::Host);
         self.fail(position, filter, phase, reason).map(|()| true)
     }
 

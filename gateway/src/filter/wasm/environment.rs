@@ -1,4 +1,4 @@
-//! What surrounds one VM: log, timers, shared state.
+//! What surrounds one VM: log, timers, calls, shared state.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
-use tollgate_proxy_wasm::{GuestMetrics, LogLevel, Plugin, PluginId, SharedData, SharedQueues};
+use tollgate_proxy_wasm::{
+    CallError, CallId, GuestMetrics, HttpCall, LogLevel, Plugin, PluginId, SharedData, SharedQueues,
+};
 
+use super::calls::{self, Bounds, Outbox};
 use super::seat::Seat;
 use super::slot::VmSlot;
 
@@ -36,6 +39,7 @@ pub struct Environment {
     /// Which of the slot's VMs this one is.
     build: u64,
     timers: RefCell<HashMap<PluginId, Timer>>,
+    outbox: Outbox,
     lines: Cell<(Option<Instant>, u32)>,
 }
 
@@ -52,7 +56,14 @@ impl Drop for Timer {
 
 impl Environment {
     pub(super) fn new(guests: Arc<Guests>, slot: Weak<VmSlot>, build: u64) -> Self {
-        Self { guests, slot, build, timers: RefCell::default(), lines: Cell::new((None, 0)) }
+        Self {
+            guests,
+            slot,
+            build,
+            timers: RefCell::default(),
+            outbox: Outbox::default(),
+            lines: Cell::new((None, 0)),
+        }
     }
 
     /// Whether this line still fits into the second.
@@ -124,6 +135,35 @@ impl tollgate_proxy_wasm::Environment for Environment {
             }
         });
         self.timers.borrow_mut().insert(plugin, Timer { period, task: task.abort_handle() });
+    }
+
+    fn http_call(
+        &self,
+        id: CallId,
+        plugin: &Plugin,
+        _: Option<&Seat>,
+        call: HttpCall<'_>,
+    ) -> Result<(), CallError> {
+        let slot = self.slot.upgrade().ok_or(CallError::Unavailable)?;
+        let filter = slot.caller(self.build, plugin.id()).ok_or(CallError::Unavailable)?;
+        let limits = &filter.definition().calls;
+        let request = calls::http_request(&call, limits.request_bytes_max)?;
+        let courier = filter.reach().find(filter.name(), call.upstream).ok_or(CallError::Upstream)?;
+        let bounds = Bounds {
+            timeout: call.timeout.map_or(limits.timeout, |asked| asked.min(limits.timeout)),
+            response_bytes_max: usize::try_from(limits.response_bytes_max).unwrap_or(usize::MAX),
+        };
+        let (slot, build, plugin) = (self.slot.clone(), self.build, plugin.id());
+        self.outbox.start(id, calls::exchange(courier, request, bounds), move |reply| {
+            if let Some(slot) = slot.upgrade() {
+                slot.http_call_ended(build, plugin, id, reply);
+            }
+        });
+        Ok(())
+    }
+
+    fn cancel_call(&self, id: CallId) {
+        self.outbox.cut(id);
     }
 
     fn shared_data(&self) -> &SharedData {

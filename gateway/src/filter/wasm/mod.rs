@@ -4,9 +4,11 @@
 //!   traps or spends its budget is thrown away and another is built, with back-off.
 //! * [`Plugin`]: a filter in such a VM, carried over a reload if its definition is the same.
 //! * [`Seat`]: the place of a filter in one exchange; what the guest's host functions act on.
-//! * [`Environment`]: log, timers and shared state of one VM.
+//! * [`Environment`]: log, timers, calls and shared state of one VM; `calls`: what guests ask of other
+//!   servers, and which ones they [`Reach`].
 
 mod backoff;
+mod calls;
 mod environment;
 mod inbox;
 mod plugin;
@@ -14,7 +16,8 @@ pub(super) mod properties;
 mod seat;
 mod slot;
 
+pub use calls::Reach;
 pub use environment::{Environment, Guests};
-pub use plugin::{BeginError, Context, Plugin};
+pub use plugin::{BeginError, Context, Plugin, plugin_spec};
 pub use seat::Seat;
 pub use slot::{VmKey, VmSlot};

@@ -11,6 +11,7 @@ use tollgate_proxy_wasm::{
 };
 
 use super::backoff::{Backoff, Cost};
+use super::calls::Reach;
 use super::environment::Environment;
 use super::inbox::{self, Inbox};
 use super::seat::Seat;
@@ -25,6 +26,8 @@ pub struct Plugin {
     slot: Rc<VmSlot>,
     name: Arc<str>,
     definition: WasmFilter,
+    /// By the generation in force: pools may change while the definition does not.
+    reach: RefCell<Rc<Reach>>,
     /// The build of the VM that it was started in, and its id there.
     home: Cell<Option<(u64, PluginId)>>,
     /// Starts in a VM that replaced a failed one.
@@ -71,11 +74,12 @@ pub enum BeginError {
 
 impl Plugin {
     /// The plugin for the filter `name` in the VM of `slot`: the one that runs there already, if its
-    /// definition is the same, else a new one, started now.
+    /// definition is the same, else a new one, started now, which may call what is in `reach`.
     pub fn start(
         slot: &Rc<VmSlot>,
         name: &Arc<str>,
         definition: &WasmFilter,
+        reach: &Rc<Reach>,
     ) -> Result<Rc<Self>, StartError> {
         let is_same = |plugin: &Self| plugin.name == *name && plugin.definition == *definition;
         if let Some(running) = slot.find(is_same) {
@@ -85,6 +89,7 @@ impl Plugin {
             slot: Rc::clone(slot),
             name: Arc::clone(name),
             definition: definition.clone(),
+            reach: RefCell::new(Rc::clone(reach)),
             home: Cell::new(None),
             restarts: Cell::new(0),
             backoff: RefCell::default(),
@@ -102,20 +107,15 @@ impl Plugin {
         Ok(plugin)
     }
 
-    fn start_in(&self, vm: &Vm<Environment>, build: u64) -> Result<PluginId, StartError> {
-        let definition = &self.definition;
-        let id = vm.add_plugin(PluginSpec {
-            name: Arc::clone(&self.name),
-            root_id: Arc::clone(&definition.root_id),
-            configuration: Arc::clone(&definition.configuration),
-            budget: definition.budget,
-            queue_reader: Some(Arc::clone(&self.inbox) as _),
-        })?;
+    fn start_in(self: &Rc<Self>, vm: &Vm<Environment>, build: u64) -> Result<PluginId, StartError> {
+        let mut spec = plugin_spec(&self.name, &self.definition);
+        spec.queue_reader = Some(Arc::clone(&self.inbox) as _);
+        let id = self.slot.starting(self, || vm.add_plugin(spec))?;
         self.home.set(Some((build, id)));
         Ok(id)
     }
 
-    fn restart_in(&self, vm: &Vm<Environment>, build: u64) -> Result<PluginId, StartError> {
+    fn restart_in(self: &Rc<Self>, vm: &Vm<Environment>, build: u64) -> Result<PluginId, StartError> {
         self.restarts.set(self.restarts.get() + u64::from(self.home.get().is_some()));
         self.start_in(vm, build)
     }
@@ -128,6 +128,21 @@ impl Plugin {
     /// Its definition.
     pub fn definition(&self) -> &WasmFilter {
         &self.definition
+    }
+
+    /// Its name in the policy.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it may call.
+    pub(super) fn reach(&self) -> Rc<Reach> {
+        Rc::clone(&self.reach.borrow())
+    }
+
+    /// From now on it may call what is in `reach`; calls under way go on.
+    pub fn set_reach(&self, reach: Rc<Reach>) {
+        self.reach.replace(reach);
     }
 
     /// Its VM's slot.
@@ -167,7 +182,7 @@ impl Plugin {
     }
 
     /// Its VM and its id there, built and started again if they were lost.
-    fn revive(&self) -> Result<(Rc<Vm<Environment>>, PluginId), BeginError> {
+    fn revive(self: &Rc<Self>) -> Result<(Rc<Vm<Environment>>, PluginId), BeginError> {
         let Live { vm, build } = self.slot.vm()?.ok_or(BeginError::CircuitOpen)?;
         let id = match self.home.get() {
             Some((home, id)) if home == build => id,
@@ -178,7 +193,7 @@ impl Plugin {
 
     /// Tells the guest that a queue has something to read. One whose VM was lost is started again,
     /// and registers the queue anew: nobody else would bring it back while no request comes.
-    pub(super) fn queue_ready(&self, queue: QueueId) -> Delivery {
+    pub(super) fn queue_ready(self: &Rc<Self>, queue: QueueId) -> Delivery {
         if self.is_circuit_open() {
             return Delivery::Resting;
         }
@@ -210,6 +225,18 @@ impl Plugin {
         let created = vm.create_stream(id, Rc::new(seat));
         let id = created.inspect_err(|failure| self.failed(Cost::of(failure)))?;
         Ok(Context { plugin: Rc::clone(self), vm, id, is_well: Cell::new(true), is_held: Cell::new(false) })
+    }
+}
+
+/// How `definition` starts as the filter `name`, with nobody to read its queues.
+pub fn plugin_spec(name: &Arc<str>, definition: &WasmFilter) -> PluginSpec {
+    PluginSpec {
+        name: Arc::clone(name),
+        root_id: Arc::clone(&definition.root_id),
+        configuration: Arc::clone(&definition.configuration),
+        budget: definition.budget,
+        queue_reader: None,
+        calls_max: usize::try_from(definition.calls.at_once.get()).unwrap_or(usize::MAX),
     }
 }
 

@@ -5,10 +5,11 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate_proxy_wasm::{HostFunctions, PluginId, StartError, Vm, VmSpec};
+use tollgate_proxy_wasm::{CallId, Failure, HostFunctions, PluginId, StartError, Vm, VmSpec};
 use tollgate_wasmedge::{Module, OptLevel};
 
 use super::backoff::{Backoff, Cost};
+use super::calls::HttpReply;
 use super::environment::{Environment, Guests};
 use super::plugin::Plugin;
 use crate::filter::exchange::Exchange;
@@ -67,6 +68,8 @@ pub struct VmSlot {
     /// Exchanges that the VM has held back, to be woken when it fails; dead ones are left out now and
     /// then, so their number is bounded by that of exchanges.
     held: RefCell<Vec<Weak<Exchange>>>,
+    /// The filter that is being started in the VM right now.
+    starting: RefCell<Option<Rc<Plugin>>>,
 }
 
 /// A VM that works.
@@ -94,6 +97,7 @@ impl VmSlot {
             plugins: RefCell::default(),
             backoff: RefCell::default(),
             held: RefCell::default(),
+            starting: RefCell::default(),
         })
     }
 
@@ -174,6 +178,35 @@ impl VmSlot {
         self.build.get()
     }
 
+    /// While `start` runs, `plugin` is the one that the VM's environment knows by an id it has not seen.
+    pub(super) fn starting<R>(&self, plugin: &Rc<Plugin>, start: impl FnOnce() -> R) -> R {
+        let before = self.starting.replace(Some(Rc::clone(plugin)));
+        let result = start();
+        self.starting.replace(before);
+        result
+    }
+
+    /// The filter that calls out as `id` in the VM of `build`.
+    pub(super) fn caller(&self, build: u64, id: PluginId) -> Option<Rc<Plugin>> {
+        self.find(|plugin| plugin.is_at(build, id)).or_else(|| self.starting.borrow().clone())
+    }
+
+    /// A call of the VM of `build` has ended; one of an earlier VM has nothing to say any more.
+    pub(super) fn http_call_ended(&self, build: u64, plugin: PluginId, call: CallId, reply: HttpReply) {
+        let Some(vm) = self.live().filter(|_| build == self.build.get()) else { return };
+        tracing::debug!(call = call.get(), outcome = reply.outcome().word(), "a call of a filter ended");
+        if let Err(failure) = vm.on_http_call_response(call, Rc::new(reply)) {
+            self.failed_aside(build, plugin, &failure);
+        }
+    }
+
+    /// A guest failed in a callback that belongs to no exchange.
+    fn failed_aside(&self, build: u64, id: PluginId, failure: &Failure) {
+        let Some(plugin) = self.find(|plugin| plugin.is_at(build, id)) else { return };
+        tracing::warn!(filter = plugin.name(), %failure, "a filter failed outside an exchange");
+        plugin.failed(Cost::of(failure));
+    }
+
     /// A timer of the VM of `build` went off; one of an earlier VM has nothing to say any more.
     pub(super) fn tick(&self, build: u64, id: PluginId) {
         let Some(vm) = self.live().filter(|_| build == self.build.get()) else { return };
@@ -182,8 +215,7 @@ impl VmSlot {
             return;
         }
         if let Err(failure) = vm.on_tick(id) {
-            tracing::warn!(%failure, "a filter failed in its timer");
-            plugin.failed(Cost::of(&failure));
+            self.failed_aside(build, id, &failure);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A cases file is YAML, read by the same machinery as a policy: all that is wrong is told at once
 //! with file, line, column and a near miss; unknown keys are refused. `raw` mirrors the file,
-//! `resolve` and `expect` turn it into the types of this page, [`load`] does both.
+//! `resolve` and `expect` turn it into the types of this page, [`load()`] does both.
 //! `filters/*/tests.yaml` show the format.
 //!
 //! ```yaml

@@ -15,7 +15,7 @@ use super::super::filter::{Filter, FilterKind, WasmFilter};
 use super::super::raw::{self as policy, Entries, Field, OneOrMany};
 use super::super::report::{Problem, Report, quoted};
 use super::super::resolve::{
-    Modules, Place, configuration, duration, environment, resolve_name, resolve_wasm,
+    Modules, Names, Place, configuration, duration, environment, resolve_name, resolve_wasm,
 };
 use super::expect;
 use super::raw;
@@ -69,9 +69,11 @@ fn filter(place: Place<'_>, field: &mut Field<policy::WasmFilter>, module: &Path
         place.key("module").error(problem.on_key());
     }
     raw.module = Field::Given(module.to_string_lossy().into_owned());
+    // What it may call is what `calls` plays, whatever its policy allows.
+    raw.allow = Field::Absent;
     // Paths on the command line start at the current folder.
     let mut modules = Modules::new(Path::new(""));
-    resolve_wasm(place, raw, &mut modules)
+    resolve_wasm(place, raw, &mut modules, &Names::new("calls"))
 }
 
 fn timeout(place: Place<'_>, field: &Field<policy::Duration>, default: Duration) -> Option<Duration> {

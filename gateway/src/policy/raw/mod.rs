@@ -105,6 +105,24 @@ pub(super) struct WasmFilter {
     pub(super) request_body: Field<BodyMode>,
     pub(super) response_body: Field<BodyMode>,
     pub(super) on_failure: Field<OnFailure>,
+    pub(super) allow: Field<Allow>,
+    pub(super) calls: Field<Calls>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Allow {
+    pub(super) upstreams: Field<Vec<Field<String>>>,
+    pub(super) hosts: Field<Vec<Field<String>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Calls {
+    pub(super) at_once: Field<u64>,
+    pub(super) timeout: Field<Duration>,
+    pub(super) request_bytes: Field<Size>,
+    pub(super) response_bytes: Field<Size>,
 }
 
 #[derive(Deserialize)]

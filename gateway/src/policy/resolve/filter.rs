@@ -9,6 +9,8 @@ use serde_yaml::Value;
 use super::super::filter::{Filter, FilterKind, OnFailure, Period, RateLimit, RateLimitKey, WasmFilter};
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
+use super::super::upstream::Upstream;
+use super::allow;
 use super::bodies;
 use super::headers::{resolve_edits, resolve_name};
 use super::module::Modules;
@@ -33,12 +35,13 @@ pub(super) fn resolve<'r>(
     section: Place<'_>,
     field: &'r Field<raw::Entries<raw::Filter>>,
     modules: &mut Modules<'_>,
+    upstreams: &Names<'_, Upstream>,
 ) -> Names<'r, Filter> {
     let mut filters = Names::new("filters");
     for (name, filter) in section.entries(field, FILTERS_MAX) {
         let place = section.key(name);
         check_name(place, name);
-        let kind = resolve_kind(place, filter, modules);
+        let kind = resolve_kind(place, filter, modules, upstreams);
         filters.add(name, kind.map(|kind| Arc::new(Filter { name: name.into(), kind })));
     }
     for name in refused(field) {
@@ -47,7 +50,12 @@ pub(super) fn resolve<'r>(
     filters
 }
 
-fn resolve_kind(place: Place<'_>, raw: &raw::Filter, modules: &mut Modules<'_>) -> Option<FilterKind> {
+fn resolve_kind(
+    place: Place<'_>,
+    raw: &raw::Filter,
+    modules: &mut Modules<'_>,
+    upstreams: &Names<'_, Upstream>,
+) -> Option<FilterKind> {
     let keys = [
         ("wasm", raw.wasm.is_absent()),
         ("rate_limit", raw.rate_limit.is_absent()),
@@ -56,7 +64,7 @@ fn resolve_kind(place: Place<'_>, raw: &raw::Filter, modules: &mut Modules<'_>) 
     let kind = place.exactly_one(&keys)?;
     let place = place.key(kind);
     match (raw.wasm.given(), raw.rate_limit.given(), raw.headers.given()) {
-        (Some(wasm), ..) => Some(FilterKind::Wasm(Box::new(resolve_wasm(place, wasm, modules)?))),
+        (Some(wasm), ..) => Some(FilterKind::Wasm(Box::new(resolve_wasm(place, wasm, modules, upstreams)?))),
         (_, Some(limit), _) => resolve_rate_limit(place, limit).map(FilterKind::RateLimit),
         (.., Some(edits)) => Some(FilterKind::Headers(Box::new(resolve_edits(place, edits)))),
         _ => None,
@@ -67,6 +75,7 @@ pub(in crate::policy) fn resolve_wasm(
     place: Place<'_>,
     raw: &raw::WasmFilter,
     modules: &mut Modules<'_>,
+    upstreams: &Names<'_, Upstream>,
 ) -> Option<WasmFilter> {
     let module = place.required(&raw.module, "module", "the path of a file, such as `filters/rules.wasm`");
     let module = module.and_then(|path| modules.read(place.key("module"), path));
@@ -80,6 +89,8 @@ pub(in crate::policy) fn resolve_wasm(
         duration(place.key("start_budget"), &raw.start_budget, Duration::from_millis(500), bounds);
     let memory = memory_pages(place.key("memory"), &raw.memory);
     let bodies = bodies::resolve(place, raw, memory.map(|pages| u64::from(pages.get()) * PAGE));
+    let allow = allow::resolve(place.key("allow"), &raw.allow, upstreams);
+    let calls = allow::resolve_limits(place.key("calls"), &raw.calls);
     let module = module?;
     Some(WasmFilter {
         path: module.path,
@@ -98,6 +109,8 @@ pub(in crate::policy) fn resolve_wasm(
             Some(raw::OnFailure::Open) => OnFailure::Open,
             Some(raw::OnFailure::Closed) | None => OnFailure::Closed,
         },
+        allow: allow?,
+        calls: calls?,
     })
 }
 

@@ -5,6 +5,7 @@
 //! and filters come before the routes that name them.
 
 mod action;
+mod allow;
 mod bodies;
 mod filter;
 mod headers;
@@ -29,6 +30,7 @@ use super::report::{Problem, Report};
 pub(super) use filter::{configuration, environment, resolve_wasm};
 pub(super) use headers::resolve_name;
 pub(super) use module::Modules;
+pub(super) use names::Names;
 pub(super) use place::Place;
 pub(super) use scalar::duration;
 
@@ -50,7 +52,7 @@ pub(super) fn resolve(
     let total = limits.as_ref().and_then(|limits| limits.total_timeout);
     let upstreams = upstream::resolve(root.key("upstreams"), &raw.upstreams, total);
     let mut modules = Modules::new(base_dir);
-    let filters = filter::resolve(root.key("filters"), &raw.filters, &mut modules);
+    let filters = filter::resolve(root.key("filters"), &raw.filters, &mut modules, &upstreams);
     let routes = route::resolve(root, &raw.routes, &upstreams, &filters);
     if report.has_errors() {
         return None;

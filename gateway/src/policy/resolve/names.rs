@@ -9,7 +9,7 @@ use super::super::suggest::{listed, nearest};
 use super::place::Place;
 
 /// Named values, in the order written.
-pub(super) struct Names<'r, T> {
+pub(in crate::policy) struct Names<'r, T> {
     section: &'static str,
     values: Vec<Named<'r, T>>,
     by_name: HashMap<&'r str, usize>,
@@ -24,7 +24,7 @@ struct Named<'r, T> {
 
 impl<'r, T> Names<'r, T> {
     /// `section` is the key that holds the values.
-    pub(super) fn new(section: &'static str) -> Self {
+    pub(in crate::policy) fn new(section: &'static str) -> Self {
         Names { section, values: Vec::new(), by_name: HashMap::new() }
     }
 

@@ -1,13 +1,15 @@
 //! `upstreams`: groups of endpoints.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
-use super::super::upstream::{Endpoint, HostHeader, Protocol, Upstream};
+use super::super::upstream::{
+    CONNECT_TIMEOUT, Endpoint, HostHeader, IDLE_CONNECTIONS, IDLE_TIMEOUT, Protocol, REFUSED_PAUSE,
+    RESPONSE_TIMEOUT, Upstream,
+};
 use super::host::is_dns_name;
 use super::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
 use super::names::Names;
@@ -16,7 +18,6 @@ use super::scalar::{check_name, count, duration, show_duration};
 
 const UPSTREAMS_MAX: usize = 10_000;
 const ENDPOINTS_MAX: usize = 1_000;
-const IDLE_CONNECTIONS: NonZeroU32 = NonZeroU32::new(64).unwrap();
 
 /// All upstreams by name. `total` is the total timeout, which no response should outlast.
 pub(super) fn resolve<'r>(
@@ -50,15 +51,15 @@ fn resolve_one(
 ) -> Option<Upstream> {
     let protocol = resolve_protocol(&raw.protocol);
     let endpoints = resolve_endpoints(place, &raw.endpoints);
-    let timeout = |key: &'static str, field: &Field<raw::Duration>, default: u64| {
-        duration(place.key(key), field, Duration::from_secs(default), TIMEOUT_MIN..=TIMEOUT_MAX)
+    let timeout = |key: &'static str, field: &Field<raw::Duration>, default: Duration| {
+        duration(place.key(key), field, default, TIMEOUT_MIN..=TIMEOUT_MAX)
     };
-    let connect_timeout = timeout("connect_timeout", &raw.connect_timeout, 2);
-    let response_timeout = timeout("response_timeout", &raw.response_timeout, 60);
-    let idle_timeout = timeout("idle_timeout", &raw.idle_timeout, 60);
+    let connect_timeout = timeout("connect_timeout", &raw.connect_timeout, CONNECT_TIMEOUT);
+    let response_timeout = timeout("response_timeout", &raw.response_timeout, RESPONSE_TIMEOUT);
+    let idle_timeout = timeout("idle_timeout", &raw.idle_timeout, IDLE_TIMEOUT);
     let idle_connections =
         count(place.key("idle_connections"), &raw.idle_connections, IDLE_CONNECTIONS, 1..=10_000);
-    let refused_pause = timeout("refused_pause", &raw.refused_pause, 5);
+    let refused_pause = timeout("refused_pause", &raw.refused_pause, REFUSED_PAUSE);
     let host = resolve_host(place.key("host"), &raw.host);
     if let (Field::Given(_), Some(response), Some(total)) = (&raw.response_timeout, response_timeout, total)
         && response > total
@@ -99,7 +100,7 @@ fn resolve_endpoints(place: Place<'_>, field: &Field<Vec<Field<String>>>) -> Opt
 }
 
 /// `host:port`, where an IPv6 address stands in brackets.
-fn endpoint(place: Place<'_>, text: &str) -> Option<Endpoint> {
+pub(super) fn endpoint(place: Place<'_>, text: &str) -> Option<Endpoint> {
     let parsed = parse_endpoint(text);
     if parsed.is_none() {
         let problem = Problem::new("not an endpoint")
