@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::telemetry::Timestamp;
+use crate::telemetry::metrics::LastFailure;
 
 /// The gateway at a glance.
 #[derive(Debug, Clone, Serialize)]
@@ -107,6 +108,16 @@ pub struct FilterStatus {
     pub routes: usize,
     /// Failures since the process started, over all workers.
     pub failures: u64,
+    /// Instances built to replace one that failed, over all workers.
+    pub restarts: u64,
+    /// Workers on which its circuit is open: it failed too often and is not called for a while.
+    pub circuits_open: usize,
+    /// When the first of them lets an exchange through again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// What it failed at last, and when, on any worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
 }
 
 /// How a filter is.
@@ -115,8 +126,8 @@ pub struct FilterStatus {
 pub enum FilterState {
     /// It runs.
     Ok,
-    /// An instance failed and another is being built.
-    Restarting,
+    /// It failed too often; the next exchange decides whether it runs again.
+    HalfOpen,
     /// It failed too often and is not called for a while.
     CircuitOpen,
 }

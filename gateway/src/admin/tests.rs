@@ -65,6 +65,10 @@ impl Control for Gateway {
                 state: FilterState::CircuitOpen,
                 routes: 3,
                 failures: 7,
+                restarts: 6,
+                circuits_open: 1,
+                retry_at: Some(Timestamp(std::time::UNIX_EPOCH)),
+                last_failure: None,
             }],
             upstreams: vec![UpstreamStatus {
                 name: Arc::from("backend"),
@@ -174,7 +178,10 @@ async fn status_is_json() {
             "at": "1970-01-01T00:00:00.000Z", "trigger": "signal", "kind": "immutable", "generation": 4,
             "message": "1 error",
         },
-        "filters": [{"name": "rules", "kind": "wasm", "state": "circuit_open", "routes": 3, "failures": 7}],
+        "filters": [{
+            "name": "rules", "kind": "wasm", "state": "circuit_open", "routes": 3, "failures": 7, "restarts": 6,
+            "circuits_open": 1, "retry_at": "1970-01-01T00:00:00.000Z",
+        }],
         "upstreams": [{"name": "backend", "endpoints": [{"address": "127.0.0.1:9000", "skipped": true}]}],
     });
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::wasm::Plugin;
 use crate::limit::Limiter;
-use crate::policy::filter::{HeaderEdits, OnFailure};
-use crate::telemetry::metrics::{FilterMetrics, Handle};
+use crate::policy::fault::OnFailure;
+use crate::policy::filter::HeaderEdits;
+use crate::telemetry::metrics::{FilterFailure, FilterMetrics, Handle};
 
 /// Filters in one chain; `policy` refuses longer ones.
 pub const FILTERS_MAX: usize = 64;
@@ -24,6 +25,14 @@ pub struct FilterInstance {
 }
 
 impl FilterInstance {
+    /// Counts a failure and keeps its reason for the status.
+    pub(super) fn failed(&self, why: FilterFailure, reason: &str) {
+        self.metrics.failure(why);
+        if let (Kind::Wasm(plugin), true) = (&self.kind, why != FilterFailure::CircuitOpen) {
+            plugin.note_failure(reason);
+        }
+    }
+
     /// The guest and where it is counted, if it is one.
     pub fn guest(&self) -> Option<(&Rc<Plugin>, &Handle<FilterMetrics>)> {
         match &self.kind {

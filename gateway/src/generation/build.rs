@@ -12,7 +12,8 @@ use super::retire::{Retirements, Serving};
 use crate::filter::wasm::{Environment, Guests, Plugin, Reach, VmKey, VmSlot};
 use crate::filter::{Chain, FilterInstance, Kind};
 use crate::policy::Policy;
-use crate::policy::filter::{Filter, FilterKind, OnFailure, WasmFilter};
+use crate::policy::fault::OnFailure;
+use crate::policy::filter::{Filter, FilterKind, WasmFilter};
 use crate::policy::route::{Action, DirectResponse, Redirect, Route};
 use crate::policy::upstream::Upstream;
 use crate::proxy::Outgoing;
@@ -169,7 +170,7 @@ impl Generation {
     /// Publishes how its guests are. For the sweep.
     pub fn publish_guests(&self) {
         for (plugin, metrics) in &self.guests {
-            metrics.circuit_open.set(i64::from(plugin.is_circuit_open()));
+            metrics.set_health(plugin.health());
             metrics.restarts.add(plugin.take_restarts());
         }
     }

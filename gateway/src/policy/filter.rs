@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::bodies::BodyModes;
+use super::fault::{Circuit, OnFailure, Role};
 use super::upstream::Endpoint;
 
 /// A named filter.
@@ -64,6 +65,10 @@ pub struct WasmFilter {
     pub allow: Allow,
     /// What its calls may cost.
     pub calls: CallLimits,
+    /// When it is kept from running after failures.
+    pub circuit: Circuit,
+    /// What others rely on it for.
+    pub role: Option<Role>,
 }
 
 /// What a guest may reach outside its VM.
@@ -86,16 +91,6 @@ pub struct CallLimits {
     pub request_bytes_max: u64,
     /// Body of a response. Default 256 KiB.
     pub response_bytes_max: u64,
-}
-
-/// What becomes of a request when a filter fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum OnFailure {
-    /// It is refused with 503.
-    #[default]
-    Closed,
-    /// It goes on without the filter.
-    Open,
 }
 
 /// A token bucket.
@@ -163,7 +158,7 @@ impl WasmFilter {
         (
             (&self.digest, &self.vm_id, &self.vm_configuration, &self.root_id, &self.configuration),
             (&self.environment, self.budget, self.start_budget, self.memory_pages_max, self.on_failure),
-            self.bodies,
+            (self.bodies, self.circuit, self.role),
             (&self.allow, &self.calls),
         )
     }

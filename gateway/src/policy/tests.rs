@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::filter::{FilterKind, OnFailure, Period, RateLimitKey};
+use super::fault::OnFailure;
+use super::filter::{FilterKind, Period, RateLimitKey};
 use super::route::{Action, HostPattern, PathPattern, RedirectPath, ValueMatch};
 use super::upstream::HostHeader;
 use super::*;

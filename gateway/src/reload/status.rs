@@ -126,6 +126,7 @@ impl Handle {
 
     fn filter_status(&self, filter: &Filter, routes: usize) -> FilterStatus {
         let metrics = self.shared.metrics.filter(&filter.name);
+        let health = metrics.health();
         FilterStatus {
             name: Arc::clone(&filter.name),
             kind: match filter.kind {
@@ -133,9 +134,17 @@ impl Handle {
                 FilterKind::RateLimit(_) => "rate_limit",
                 FilterKind::Headers(_) => "headers",
             },
-            state: if metrics.circuits_open() > 0 { FilterState::CircuitOpen } else { FilterState::Ok },
+            state: match (health.open, health.half_open) {
+                (0, 0) => FilterState::Ok,
+                (0, _) => FilterState::HalfOpen,
+                _ => FilterState::CircuitOpen,
+            },
             routes,
             failures: metrics.failures(),
+            restarts: health.restarts,
+            circuits_open: health.open,
+            retry_at: health.retry_at,
+            last_failure: health.last_failure,
         }
     }
 

@@ -164,13 +164,26 @@ fn failures_are_shown() {
     let gateway = Gateway::start_with(&chain(&origin, &[("trap", trap)]), &ONE_WORKER);
     gateway.get("/");
     let filter = |status: &Value| status["filters"][0].clone();
-    let expected = json!({ "name": "trap", "kind": "wasm", "state": "ok", "routes": 1, "failures": 0 });
+    let expected = json!({
+        "name": "trap", "kind": "wasm", "state": "ok", "routes": 1, "failures": 0, "restarts": 0, "circuits_open": 0
+    });
     assert_eq!(filter(&gateway.status()), expected);
     wait_for("the open circuit in the status", || {
         assert_eq!(gateway.ask(get("/", &[("x-trigger", "1")])).status(), 503);
         (filter(&gateway.status())["state"] == "circuit_open").then_some(())
     });
-    assert!(filter(&gateway.status())["failures"].as_u64().unwrap() >= 4);
+    let filter = filter(&gateway.status());
+    assert!(
+        filter["failures"].as_u64().unwrap() >= 32 && filter["restarts"].as_u64().unwrap() >= 31,
+        "{filter}"
+    );
+    assert_eq!(filter["circuits_open"], 1);
+    assert!(
+        filter["retry_at"].as_str().unwrap() > filter["last_failure"]["at"].as_str().unwrap(),
+        "{filter}"
+    );
+    let reason = filter["last_failure"]["reason"].as_str().unwrap();
+    assert!(reason.contains("unreachable"), "{reason}");
     let restarts = gateway.metric(r#"tollgate_filter_restarts_total{filter="trap"}"#);
     assert!(restarts.is_some_and(|restarts| restarts >= 3.0), "{restarts:?}");
 }

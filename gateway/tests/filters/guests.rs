@@ -17,7 +17,9 @@ const IMPORTS: &str = r#"
   (import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
   (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
   (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
-  (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))"#;
+  (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
+  (import "env" "proxy_set_shared_data" (func $share (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_shared_data" (func $shared (param i32 i32 i32 i32 i32) (result i32)))"#;
 
 /// Callbacks of a stream, by their names without `proxy_on_`.
 pub(crate) const HEADERS: [&str; 2] = ["request_headers", "response_headers"];

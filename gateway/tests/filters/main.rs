@@ -9,6 +9,7 @@ mod loops;
 mod modes;
 mod native;
 mod pauses;
+mod phases;
 mod queues;
 mod shipped;
 mod state;

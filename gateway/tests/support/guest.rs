@@ -41,7 +41,8 @@ pub fn wat(source: &str) -> PathBuf {
 }
 
 /// A module with what every guest needs: the marker, memory, a bump allocator that starts anew at
-/// 64 KiB for each stream, and `fields`. `imports` come first, `$heap` is where the allocator stands.
+/// 64 KiB for each stream, and `fields`. `imports` come first, `$heap` is where the allocator stands,
+/// `$parent` the plugin of the stream that was created last.
 pub fn guest(imports: &str, fields: &str) -> PathBuf {
     wat(&format!(
         r#"(module
@@ -52,7 +53,10 @@ pub fn guest(imports: &str, fields: &str) -> PathBuf {
   (func $allocate (export "proxy_on_memory_allocate") (param $size i32) (result i32)
     (global.get $heap)
     (global.set $heap (i32.add (global.get $heap) (local.get $size))))
-  (func (export "proxy_on_context_create") (param i32 i32) (global.set $heap (i32.const 65536)))
+  (global $parent (mut i32) (i32.const 0))
+  (func (export "proxy_on_context_create") (param i32 i32)
+    (global.set $parent (local.get 1))
+    (global.set $heap (i32.const 65536)))
   {fields})"#
     ))
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::report::{Other, Report};
-use crate::policy::filter::{FilterKind, HeaderEdit, OnFailure, Period};
+use crate::policy::fault::OnFailure;
+use crate::policy::filter::{FilterKind, HeaderEdit, Period};
 use crate::policy::route::{HostPattern, Match, PathPattern, ValueMatch};
 use crate::route::explain::Mismatch;
 

@@ -227,8 +227,9 @@ impl Run {
         let context = match plugin.begin(Seat::new(Rc::clone(&self.exchange), position)) {
             Ok(context) => context,
             Err(error) => {
-                filter.metrics.failure(kind_of_refusal(&error));
-                return (Part::Absent, Err(error.to_string()));
+                let reason = error.to_string();
+                filter.failed(kind_of_refusal(&error), &reason);
+                return (Part::Absent, Err(reason));
             }
         };
         // A resume from before a pause is not an answer to it.
@@ -296,6 +297,12 @@ impl Run {
     /// Ends every filter's part, guests' `on_done`, `on_log` and `on_delete` included.
     pub fn finish(&self) {
         let parts = std::mem::take(&mut *self.parts.borrow_mut());
-        drop(parts);
+        for (position, part) in parts.iter().enumerate() {
+            if let Part::Guest(context) = part
+                && let Err(failure) = context.end()
+            {
+                self.failed_at_end(position, &failure);
+            }
+        }
     }
 }

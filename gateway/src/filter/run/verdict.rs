@@ -9,7 +9,7 @@ use super::{Ended, FilterError, Part, Run, Verdict};
 use crate::filter::chain::FilterInstance;
 use crate::filter::exchange::Side;
 use crate::filter::wasm::BeginError;
-use crate::policy::filter::OnFailure;
+use crate::policy::fault::OnFailure;
 use crate::telemetry::Phase;
 use crate::telemetry::metrics::{FilterFailure, FilterOutcome};
 
@@ -27,13 +27,15 @@ impl Run {
         let action = match result {
             Ok(action) => action,
             Err(failure) => {
-                filter.metrics.failure(kind_of(&failure));
-                return Err(failure.to_string());
+                let reason = failure.to_string();
+                filter.failed(kind_of(&failure), &reason);
+                return Err(reason);
             }
         };
         if let Some((_, refusal)) = refusal {
-            filter.metrics.failure(FilterFailure::Host);
-            return Err(refusal.to_string());
+            let reason = refusal.to_string();
+            filter.failed(FilterFailure::Host, &reason);
+            return Err(reason);
         }
         if let Some((by, reply)) = signals.take_reply() {
             self.note(by, phase, &reply.reason);
@@ -108,6 +110,15 @@ impl Run {
                 self.note(position, phase, &reason);
                 Err(FilterError::Failed { filter: Arc::clone(&filter.name), reason })
             }
+        }
+    }
+
+    /// A guest failed when the exchange was over: nothing comes of it but that it is counted and logged.
+    pub(super) fn failed_at_end(&self, position: usize, failure: &Failure) {
+        let Some(filter) = self.chain.filters.get(position) else { return };
+        filter.metrics.failure(kind_of(failure));
+        if filter.on_failure == OnFailure::Closed {
+            self.note(position, Phase::Done, &failure.to_string());
         }
     }
 

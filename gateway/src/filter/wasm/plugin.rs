@@ -3,14 +3,14 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::task::AbortHandle;
 use tollgate_proxy_wasm::{
     Action, ContextId, Failure, Handles, PluginId, PluginSpec, QueueId, QueueTurn, StartError, Vm,
 };
 
-use super::backoff::{Backoff, Cost};
+use super::backoff::{Backoff, CircuitState, Cost, Turn};
 use super::calls::Reach;
 use super::environment::Environment;
 use super::inbox::{self, Inbox};
@@ -19,7 +19,8 @@ use super::slot::{Live, VmSlot};
 use crate::filter::exchange::{Exchange, Side};
 use crate::policy::bodies::BodyMode;
 use crate::policy::filter::WasmFilter;
-use crate::telemetry::Phase;
+use crate::telemetry::metrics::{CircuitHealth, FilterHealth, LastFailure};
+use crate::telemetry::{Phase, Timestamp};
 
 /// A filter in a VM. Ends in its VM when the last generation that uses it is gone.
 pub struct Plugin {
@@ -33,6 +34,7 @@ pub struct Plugin {
     /// Starts in a VM that replaced a failed one.
     restarts: Cell<u64>,
     backoff: RefCell<Backoff>,
+    last_failure: RefCell<Option<LastFailure>>,
     /// Notices of the queues that it reads, and the task that delivers them.
     inbox: Arc<Inbox>,
     delivery: OnceCell<AbortHandle>,
@@ -54,8 +56,10 @@ pub struct Context {
     plugin: Rc<Plugin>,
     vm: Rc<Vm<Environment>>,
     id: ContextId,
+    turn: Turn,
     is_well: Cell<bool>,
     is_held: Cell<bool>,
+    has_ended: Cell<bool>,
 }
 
 /// Why a filter cannot take part in an exchange.
@@ -92,7 +96,8 @@ impl Plugin {
             reach: RefCell::new(Rc::clone(reach)),
             home: Cell::new(None),
             restarts: Cell::new(0),
-            backoff: RefCell::default(),
+            backoff: RefCell::new(Backoff::new(definition.circuit)),
+            last_failure: RefCell::default(),
             inbox: Arc::default(),
             delivery: OnceCell::new(),
         });
@@ -168,17 +173,44 @@ impl Plugin {
         self.slot.wake_orphans();
     }
 
-    fn went_well(&self) {
+    fn went_well(&self, turn: Turn) {
         let mut backoff = self.backoff.borrow_mut();
         if !backoff.is_clear() {
-            backoff.went_well();
+            backoff.went_well(turn);
         }
+    }
+
+    /// Keeps what it failed at last, for the status.
+    pub fn note_failure(&self, reason: &str) {
+        self.last_failure.replace(Some(LastFailure::now(reason)));
     }
 
     /// Whether it is kept from running after failures. Its neighbours in the VM are not.
     pub fn is_circuit_open(&self) -> bool {
         let backoff = self.backoff.borrow();
         !backoff.is_clear() && backoff.is_resting(Instant::now())
+    }
+
+    /// How it is, for the status.
+    pub fn health(&self) -> FilterHealth {
+        let now = Instant::now();
+        let (circuit, retry_at) = match self.backoff.borrow().state(now) {
+            CircuitState::Closed => (CircuitHealth::Closed, None),
+            CircuitState::HalfOpen => (CircuitHealth::HalfOpen, None),
+            CircuitState::Open { until } => {
+                (CircuitHealth::Open, Some(Timestamp(SystemTime::now() + (until - now))))
+            }
+        };
+        FilterHealth { circuit, retry_at, last_failure: self.last_failure.borrow().clone() }
+    }
+
+    /// Whether an exchange may go through. A filter that never fails costs no look at the clock.
+    fn admit(&self) -> Result<Turn, BeginError> {
+        let mut backoff = self.backoff.borrow_mut();
+        if backoff.is_clear() {
+            return Ok(Turn::Ordinary);
+        }
+        backoff.admit(Instant::now()).ok_or(BeginError::CircuitOpen)
     }
 
     /// Its VM and its id there, built and started again if they were lost.
@@ -210,6 +242,7 @@ impl Plugin {
             Ok(QueueTurn::Again) => Delivery::Again,
             Err(failure) => {
                 tracing::warn!(filter = &*self.name, %failure, "a filter failed on a queue");
+                self.note_failure(&failure.to_string());
                 self.failed(Cost::of(&failure));
                 Delivery::Again
             }
@@ -218,13 +251,27 @@ impl Plugin {
 
     /// Begins the filter's part in an exchange.
     pub fn begin(self: &Rc<Self>, seat: Seat) -> Result<Context, BeginError> {
-        if self.is_circuit_open() {
-            return Err(BeginError::CircuitOpen);
+        let turn = self.admit()?;
+        let begun = self.begin_as(seat, turn);
+        if begun.is_err() {
+            self.backoff.borrow_mut().was_cut_short(turn);
         }
+        begun
+    }
+
+    fn begin_as(self: &Rc<Self>, seat: Seat, turn: Turn) -> Result<Context, BeginError> {
         let (vm, id) = self.revive()?;
         let created = vm.create_stream(id, Rc::new(seat));
         let id = created.inspect_err(|failure| self.failed(Cost::of(failure)))?;
-        Ok(Context { plugin: Rc::clone(self), vm, id, is_well: Cell::new(true), is_held: Cell::new(false) })
+        Ok(Context {
+            plugin: Rc::clone(self),
+            vm,
+            id,
+            turn,
+            is_well: Cell::new(true),
+            is_held: Cell::new(false),
+            has_ended: Cell::new(false),
+        })
     }
 }
 
@@ -310,15 +357,35 @@ impl Context {
     }
 }
 
-impl Drop for Context {
-    fn drop(&mut self) {
+impl Context {
+    /// Ends the filter's part: its `on_done`, `on_log` and `on_delete`, unless it may answer later.
+    ///
+    /// # Errors
+    /// How the guest failed in them. Once; a part that has ended stays so.
+    pub fn end(&self) -> Result<(), Failure> {
+        if self.has_ended.replace(true) {
+            return Ok(());
+        }
         match self.vm.finish(self.id) {
-            Ok(()) if self.is_well.get() => self.plugin.went_well(),
-            Ok(()) | Err(Failure::Broken | Failure::UnknownContext) => {}
+            Ok(()) if self.is_well.get() => self.plugin.went_well(self.turn),
+            Ok(()) => {}
+            Err(Failure::Broken | Failure::UnknownContext) => {
+                self.plugin.backoff.borrow_mut().was_cut_short(self.turn);
+            }
             Err(failure) => {
                 tracing::warn!(filter = &*self.plugin.name, %failure, "a filter failed at the end of an exchange");
+                self.plugin.note_failure(&failure.to_string());
                 self.plugin.failed(Cost::of(&failure));
+                return Err(failure);
             }
         }
+        Ok(())
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // A failure is noted in it.
+        let _ = self.end();
     }
 }

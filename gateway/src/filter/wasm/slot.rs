@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use tollgate_proxy_wasm::{CallId, Failure, HostFunctions, PluginId, StartError, Vm, VmSpec};
 use tollgate_wasmedge::{Module, OptLevel};
 
-use super::backoff::{Backoff, Cost};
+use super::backoff::{Backoff, Cost, Turn};
 use super::calls::HttpReply;
 use super::environment::{Environment, Guests};
 use super::plugin::Plugin;
 use crate::filter::exchange::Exchange;
+use crate::policy::fault::Circuit;
 use crate::policy::filter::WasmFilter;
 
 /// What makes two filters share a VM.
@@ -95,7 +96,7 @@ impl VmSlot {
             current: RefCell::default(),
             build: Cell::new(0),
             plugins: RefCell::default(),
-            backoff: RefCell::default(),
+            backoff: RefCell::new(Backoff::new(Circuit::default())),
             held: RefCell::default(),
             starting: RefCell::default(),
         })
@@ -133,7 +134,7 @@ impl VmSlot {
         let vm = Vm::new(&self.module, &self.functions, self.key.spec(), Rc::new(environment))
             .inspect_err(|_| self.backoff.borrow_mut().failed(Cost::Time, Instant::now()))?;
         let vm = Rc::new(vm);
-        self.backoff.borrow_mut().went_well();
+        self.backoff.borrow_mut().went_well(Turn::Probe);
         self.current.replace(Some(Rc::clone(&vm)));
         self.build.set(build);
         Ok(Some(Live { vm, build: self.build.get() }))
@@ -204,6 +205,7 @@ impl VmSlot {
     fn failed_aside(&self, build: u64, id: PluginId, failure: &Failure) {
         let Some(plugin) = self.find(|plugin| plugin.is_at(build, id)) else { return };
         tracing::warn!(filter = plugin.name(), %failure, "a filter failed outside an exchange");
+        plugin.note_failure(&failure.to_string());
         plugin.failed(Cost::of(failure));
     }
 

@@ -107,6 +107,8 @@ pub(super) struct WasmFilter {
     pub(super) on_failure: Field<OnFailure>,
     pub(super) allow: Field<Allow>,
     pub(super) calls: Field<Calls>,
+    pub(super) circuit: Field<Circuit>,
+    pub(super) role: Field<Role>,
 }
 
 #[derive(Deserialize, Default)]
@@ -123,6 +125,20 @@ pub(super) struct Calls {
     pub(super) timeout: Field<Duration>,
     pub(super) request_bytes: Field<Size>,
     pub(super) response_bytes: Field<Size>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Circuit {
+    pub(super) failures: Field<u64>,
+    pub(super) rest: Field<Duration>,
+    pub(super) longest_rest: Field<Duration>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    Authentication,
 }
 
 #[derive(Deserialize)]

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
-use super::super::filter::{Filter, FilterKind, OnFailure, Period, RateLimit, RateLimitKey, WasmFilter};
+use super::super::filter::{Filter, FilterKind, Period, RateLimit, RateLimitKey, WasmFilter};
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
 use super::super::upstream::Upstream;
 use super::allow;
 use super::bodies;
+use super::fault;
 use super::headers::{resolve_edits, resolve_name};
 use super::module::Modules;
 use super::names::Names;
@@ -42,6 +43,9 @@ pub(super) fn resolve<'r>(
         let place = section.key(name);
         check_name(place, name);
         let kind = resolve_kind(place, filter, modules, upstreams);
+        if let Some(FilterKind::Wasm(wasm)) = &kind {
+            fault::check(place.key("wasm"), name, wasm);
+        }
         filters.add(name, kind.map(|kind| Arc::new(Filter { name: name.into(), kind })));
     }
     for name in refused(field) {
@@ -91,6 +95,7 @@ pub(in crate::policy) fn resolve_wasm(
     let bodies = bodies::resolve(place, raw, memory.map(|pages| u64::from(pages.get()) * PAGE));
     let allow = allow::resolve(place.key("allow"), &raw.allow, upstreams);
     let calls = allow::resolve_limits(place.key("calls"), &raw.calls);
+    let circuit = fault::circuit(place.key("circuit"), &raw.circuit);
     let module = module?;
     Some(WasmFilter {
         path: module.path,
@@ -105,12 +110,11 @@ pub(in crate::policy) fn resolve_wasm(
         start_budget: start_budget?,
         memory_pages_max: memory?,
         bodies: bodies?,
-        on_failure: match raw.on_failure.given() {
-            Some(raw::OnFailure::Open) => OnFailure::Open,
-            Some(raw::OnFailure::Closed) | None => OnFailure::Closed,
-        },
+        on_failure: fault::on_failure(&raw.on_failure),
         allow: allow?,
         calls: calls?,
+        circuit: circuit?,
+        role: fault::role(&raw.role),
     })
 }
 

@@ -7,6 +7,7 @@
 mod action;
 mod allow;
 mod bodies;
+mod fault;
 mod filter;
 mod headers;
 mod host;

@@ -1,13 +1,13 @@
 //! What is counted of each filter.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::cells::{CALL_BOUNDS, Counter, Gauge, Histogram, HistogramSum};
 use super::encode::Page;
 use super::sharded::Sharded;
-use crate::telemetry::Phase;
+use crate::telemetry::{Phase, Timestamp};
 
 /// Calls of one filter, on one worker.
 #[derive(Debug, Default)]
@@ -18,6 +18,63 @@ pub struct FilterMetrics {
     pub restarts: Counter,
     /// 1 while the filter's circuit is open on this worker, else 0.
     pub circuit_open: Gauge,
+    health: Mutex<FilterHealth>,
+}
+
+/// How a filter is on one worker.
+#[derive(Debug, Clone, Default)]
+pub struct FilterHealth {
+    /// Whether it runs.
+    pub circuit: CircuitHealth,
+    /// When an open circuit lets an exchange through again.
+    pub retry_at: Option<Timestamp>,
+    /// What it failed at last.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// Whether a filter runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CircuitHealth {
+    /// It does.
+    #[default]
+    Closed,
+    /// The next exchange decides.
+    HalfOpen,
+    /// It does not.
+    Open,
+}
+
+/// A failure, for people.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct LastFailure {
+    /// When.
+    pub at: Timestamp,
+    /// What happened, at most 256 bytes.
+    pub reason: Arc<str>,
+}
+
+impl LastFailure {
+    /// One that happens now; a long reason is cut.
+    pub fn now(reason: &str) -> Self {
+        const REASON_MAX: usize = 256;
+        let end = reason.floor_char_boundary(REASON_MAX);
+        Self { at: Timestamp::now(), reason: reason[..end].into() }
+    }
+}
+
+/// How a filter is on all workers.
+#[derive(Debug, Clone, Default)]
+pub struct FilterHealthSum {
+    /// Workers on which its circuit is open.
+    pub open: usize,
+    /// Workers on which the next exchange decides.
+    pub half_open: usize,
+    /// When the first open circuit lets an exchange through again.
+    pub retry_at: Option<Timestamp>,
+    /// What it failed at last, on any worker.
+    pub last_failure: Option<LastFailure>,
+    /// Instances built to replace one that failed.
+    pub restarts: u64,
 }
 
 #[derive(Debug)]
@@ -98,6 +155,12 @@ impl FilterMetrics {
         phase.duration.observe(duration);
     }
 
+    /// Publishes how the filter is. For the sweep.
+    pub fn set_health(&self, health: FilterHealth) {
+        self.circuit_open.set(i64::from(health.circuit == CircuitHealth::Open));
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
     /// Counts one failure.
     pub fn failure(&self, why: FilterFailure) {
         self.failures[why as usize].inc();
@@ -110,9 +173,20 @@ impl Sharded<FilterMetrics> {
         self.sum(|part| part.failures.iter().map(Counter::get).sum::<u64>())
     }
 
-    /// Workers on which the circuit is open.
-    pub fn circuits_open(&self) -> i64 {
-        self.sum(|part| part.circuit_open.get())
+    /// How it is on all workers.
+    pub fn health(&self) -> FilterHealthSum {
+        let mut sum = FilterHealthSum::default();
+        for part in self.parts() {
+            // Held for a copy; each worker writes its own twice a second.
+            let health = part.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            sum.open += usize::from(health.circuit == CircuitHealth::Open);
+            sum.half_open += usize::from(health.circuit == CircuitHealth::HalfOpen);
+            sum.retry_at = [sum.retry_at, health.retry_at].into_iter().flatten().min();
+            let failures = [sum.last_failure.take(), health.last_failure].into_iter().flatten();
+            sum.last_failure = failures.max_by_key(|failure| failure.at);
+            sum.restarts += part.restarts.get();
+        }
+        sum
     }
 }
 

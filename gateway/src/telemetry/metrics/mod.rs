@@ -26,7 +26,9 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 pub use cells::{Counter, Gauge, Histogram};
-pub use filter::{FilterFailure, FilterMetrics, FilterOutcome};
+pub use filter::{
+    CircuitHealth, FilterFailure, FilterHealth, FilterHealthSum, FilterMetrics, FilterOutcome, LastFailure,
+};
 pub use process::{ControlMetrics, SwapOutcome, SwapPhase, WorkerMetrics};
 pub use route::{RouteMetrics, StatusClass};
 pub use sharded::{Handle, Sharded};
