@@ -46,6 +46,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 in the clear, by prior knowledge.
     Http2,
+    /// Redis; no route can forward to it, filters call it.
+    Redis,
 }
 
 impl Upstream {

@@ -9,7 +9,8 @@
 //! 5. `body`: the response body, which brings the connection back to its pool when it ends well
 //!    and closes it otherwise, so that a client's abort ends the upstream's work too.
 //!
-//! An upstream of `protocol: http2` goes its own way from `pick` on: `http2`.
+//! An upstream of `protocol: http2` goes its own way from `pick` on: `http2`. One of `protocol: redis`
+//! has nothing in common with them but how it connects: `redis`.
 //!
 //! HTTP/1.1 connections have no task of their own: whoever waits for the response, or reads its body,
 //! drives the connection in place. Against hyper's usual task per connection this saves two
@@ -34,6 +35,7 @@ mod error;
 mod http2;
 mod pick;
 mod pool;
+mod redis;
 mod replay;
 mod resolve;
 mod send;
@@ -55,10 +57,11 @@ use http_body::Body;
 pub use self::body::PooledBody;
 pub use self::error::{Blame, EndpointName, Retry, SendError, Sent};
 pub use self::pool::UpstreamPool;
+pub use self::redis::{Command, CommandError, Login, RedisBounds, RedisError, RedisUpstream, ReplyError};
 pub use self::send::{Answer, ConnectionUse};
 pub use self::stats::UpstreamStats;
 pub use self::whole::{Courier, Payload, WholeBody, WholeResponse};
-use crate::policy::upstream::Upstream;
+use crate::policy::upstream::{Protocol, Upstream};
 
 /// Any error of a request body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -71,6 +74,7 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin + 'static> RequestStream fo
 /// The pools of one worker and generation, by the upstream's name.
 pub struct Upstreams<B: RequestStream> {
     pools: HashMap<Arc<str>, Rc<UpstreamPool<B>>>,
+    redis: HashMap<Arc<str>, Rc<RedisUpstream>>,
 }
 
 impl<B: RequestStream> Upstreams<B> {
@@ -78,28 +82,45 @@ impl<B: RequestStream> Upstreams<B> {
     /// its connections, addresses and pauses; the others start empty.
     #[must_use]
     pub fn build(definitions: &[Arc<Upstream>], old: Option<&Self>) -> Self {
-        let pool = |definition: &Arc<Upstream>| {
-            let carried = old.and_then(|old| old.pools.get(&definition.name));
-            match carried.filter(|pool| pool.definition() == &**definition) {
-                Some(pool) => Rc::clone(pool),
-                None => Rc::new(UpstreamPool::new(Arc::clone(definition))),
+        let (mut pools, mut redis) = (HashMap::new(), HashMap::new());
+        for definition in definitions {
+            let (name, made_from) = (Arc::clone(&definition.name), Arc::clone(definition));
+            match definition.protocol {
+                Protocol::Http1 | Protocol::Http2 => {
+                    let carried = old.and_then(|old| old.pools.get(&name));
+                    let carried = carried.filter(|pool| pool.definition() == &**definition).cloned();
+                    pools.insert(name, carried.unwrap_or_else(|| Rc::new(UpstreamPool::new(made_from))));
+                }
+                Protocol::Redis => {
+                    let carried = old.and_then(|old| old.redis.get(&name));
+                    let carried = carried.filter(|redis| redis.definition() == &**definition).cloned();
+                    redis.insert(name, carried.unwrap_or_else(|| Rc::new(RedisUpstream::new(made_from))));
+                }
             }
-        };
-        Self {
-            pools: definitions
-                .iter()
-                .map(|definition| (Arc::clone(&definition.name), pool(definition)))
-                .collect(),
         }
+        Self { pools, redis }
     }
 
-    /// The pool of the upstream named `name`; to be looked up once per generation, not per request.
+    /// The pool of the HTTP upstream named `name`; to be looked up once per generation, not per request.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Rc<UpstreamPool<B>>> {
         self.pools.get(name)
     }
 
-    /// All pools, in no order.
+    /// The Redis upstream named `name`.
+    #[must_use]
+    pub fn redis(&self, name: &str) -> Option<&Rc<RedisUpstream>> {
+        self.redis.get(name)
+    }
+
+    /// What happened so far in the upstream named `name`, whatever it speaks.
+    #[must_use]
+    pub fn stats(&self, name: &str) -> Option<UpstreamStats> {
+        let redis = || self.redis.get(name).map(|redis| redis.stats());
+        self.pools.get(name).map(|pool| pool.stats()).or_else(redis)
+    }
+
+    /// All pools of HTTP upstreams, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<UpstreamPool<B>>> {
         self.pools.values()
     }

@@ -25,13 +25,14 @@ pub(super) async fn run(worker: Rc<Worker>) {
         generation.hosts.sweep();
         generation.publish_guests();
         for (name, metrics) in &generation.upstream_metrics {
-            let Some(pool) = generation.upstreams.get(name) else { continue };
-            let stats = pool.stats();
+            let Some(stats) = generation.upstreams.stats(name) else { continue };
             let before = published.insert(Arc::clone(name), stats).unwrap_or_default();
             publish(metrics, &before, &stats);
-            metrics.skipped.set(pool.paused());
+            if let Some(pool) = generation.upstreams.get(name) {
+                metrics.skipped.set(pool.paused());
+            }
         }
-        published.retain(|name, _| generation.upstreams.get(name).is_some());
+        published.retain(|name, _| generation.upstreams.stats(name).is_some());
     }
 }
 

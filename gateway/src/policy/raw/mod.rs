@@ -70,6 +70,7 @@ pub(super) struct Upstream {
 pub(super) enum Protocol {
     Http1,
     Http2,
+    Redis,
 }
 
 #[derive(Deserialize)]

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
 use super::super::route::{Action, DirectResponse, HostPattern, Match, PathPattern, Redirect, RedirectPath};
-use super::super::upstream::Upstream;
+use super::super::upstream::{Protocol, Upstream};
 use super::headers::resolve_fields;
 use super::host::is_dns_name;
 use super::names::Names;
@@ -46,8 +46,23 @@ fn resolve_forward(
 ) -> Option<Action> {
     let name = place.required(&raw.upstream, "upstream", "the name of an upstream");
     let upstream = name.and_then(|name| upstreams.find(place.key("upstream"), name));
+    let upstream = upstream.filter(|upstream| is_http(place.key("upstream"), upstream));
     let rewrite_prefix = replacement(place.key("rewrite_prefix"), &raw.rewrite_prefix, matches);
     Some(Action::Forward { upstream: upstream?, rewrite_prefix })
+}
+
+/// A route sends HTTP.
+fn is_http(place: Place<'_>, upstream: &Upstream) -> bool {
+    let is_http = match upstream.protocol {
+        Protocol::Http1 | Protocol::Http2 => true,
+        Protocol::Redis => false,
+    };
+    if !is_http {
+        let problem = Problem::new(format!("{} speaks Redis", quoted(&upstream.name)));
+        let help = "requests are HTTP; filters call Redis, see `filters.NAME.wasm.allow.upstreams`";
+        place.error(problem.expected("an upstream of `protocol: http1` or `http2`").help(help));
+    }
+    is_http
 }
 
 /// What replaces the matched prefix, which needs a prefix to replace.

@@ -61,6 +61,9 @@ fn resolve_one(
         count(place.key("idle_connections"), &raw.idle_connections, IDLE_CONNECTIONS, 1..=10_000);
     let refused_pause = timeout("refused_pause", &raw.refused_pause, REFUSED_PAUSE);
     let host = resolve_host(place.key("host"), &raw.host);
+    if protocol == Some(Protocol::Redis) && !raw.host.is_absent() {
+        place.key("host").error(Problem::new("Redis has no Host").help("remove it").on_key());
+    }
     if let (Field::Given(_), Some(response), Some(total)) = (&raw.response_timeout, response_timeout, total)
         && response > total
     {
@@ -86,6 +89,7 @@ fn resolve_protocol(field: &Field<raw::Protocol>) -> Option<Protocol> {
         None => field.is_absent().then_some(Protocol::Http1),
         Some(raw::Protocol::Http1) => Some(Protocol::Http1),
         Some(raw::Protocol::Http2) => Some(Protocol::Http2),
+        Some(raw::Protocol::Redis) => Some(Protocol::Redis),
     }
 }
 

@@ -4,7 +4,7 @@ mod connecting;
 mod exchange;
 mod http2;
 mod keeping;
-mod origin;
+pub(super) mod origin;
 mod streaming;
 
 use std::future::Future;
@@ -35,7 +35,7 @@ async fn on_worker(test: impl Future<Output = ()>) {
     LocalSet::new().run_until(test).await;
 }
 
-fn definition(origins: &[std::net::SocketAddr]) -> Upstream {
+pub(super) fn definition(origins: &[std::net::SocketAddr]) -> Upstream {
     let endpoint = |address: &std::net::SocketAddr| Endpoint {
         host: address.ip().to_string().into(),
         port: address.port(),

@@ -1,0 +1,254 @@
+//! A real redis-server, and peers that misbehave.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command as Process, Stdio};
+use std::time::Instant;
+
+use tempfile::TempDir;
+use tokio::task::LocalSet;
+
+use super::super::tests::origin::{Origin, within};
+use super::*;
+use crate::policy::upstream::Protocol;
+
+/// A redis-server on a port of its own; killed when dropped.
+struct Redis {
+    process: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Redis {
+    /// Starts one, and again on another port if somebody else took the first meanwhile.
+    fn start(options: &[&str]) -> Self {
+        for _ in 0..5 {
+            if let Some(redis) = Self::try_start(options) {
+                return redis;
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    fn try_start(options: &[&str]) -> Option<Self> {
+        let folder = TempDir::new().unwrap();
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let process = Process::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .arg(address.port().to_string())
+            .arg("--dir")
+            .arg(folder.path())
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("no redis-server ({error}): run `make setup`"));
+        let mut redis = Self { process, address, _folder: folder };
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            if redis.process.try_wait().unwrap().is_some() {
+                return None;
+            }
+            if std::net::TcpStream::connect(address).is_ok() {
+                return Some(redis);
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        None
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const BOUNDS: RedisBounds = RedisBounds { timeout: Duration::from_secs(10), reply_bytes_max: 1 << 20 };
+
+fn upstream(address: SocketAddr) -> Rc<RedisUpstream> {
+    let definition = super::super::tests::definition(&[address]);
+    Rc::new(RedisUpstream::new(Arc::new(Upstream { protocol: Protocol::Redis, ..definition })))
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let arguments: Vec<&[u8]> = arguments.iter().map(|argument| argument.as_bytes()).collect();
+    Command::parse(&Command::of(&arguments)).unwrap()
+}
+
+async fn ask(
+    upstream: &Rc<RedisUpstream>,
+    login: &Rc<Login>,
+    arguments: &[&str],
+) -> Result<String, RedisError> {
+    let reply = within(Rc::clone(upstream).call(login, command(arguments), BOUNDS)).await?;
+    Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+#[test]
+fn commands_share_one_connection() {
+    let redis = Redis::start(&[]);
+    run(async {
+        let upstream = upstream(redis.address);
+        let login = Rc::new(Login::default());
+        assert_eq!(ask(&upstream, &login, &["SET", "a", "1"]).await.unwrap(), "+OK\r\n");
+        assert_eq!(ask(&upstream, &login, &["GET", "a"]).await.unwrap(), "$1\r\n1\r\n");
+        assert_eq!(ask(&upstream, &login, &["GET", "none"]).await.unwrap(), "$-1\r\n");
+        let script = ["EVAL", "return {1,{'x',2},'y'}", "0"];
+        assert_eq!(
+            ask(&upstream, &login, &script).await.unwrap(),
+            "*3\r\n:1\r\n*2\r\n$1\r\nx\r\n:2\r\n$1\r\ny\r\n"
+        );
+        assert!(ask(&upstream, &login, &["INCR"]).await.unwrap().starts_with("-ERR"));
+        let large = "x".repeat(500_000);
+        assert_eq!(ask(&upstream, &login, &["SET", "l", &large]).await.unwrap(), "+OK\r\n");
+        assert_eq!(ask(&upstream, &login, &["GET", "l"]).await.unwrap(), format!("$500000\r\n{large}\r\n"));
+        let stats = upstream.stats();
+        assert_eq!((stats.connected, stats.reused, stats.idle), (1, 6, 1));
+    });
+}
+
+#[test]
+fn replies_come_to_those_who_asked() {
+    let redis = Redis::start(&[]);
+    run(async {
+        let upstream = upstream(redis.address);
+        let login = Rc::new(Login::default());
+        let asked: Vec<_> = (0..500)
+            .map(|number: u32| {
+                let (upstream, login) = (Rc::clone(&upstream), Rc::clone(&login));
+                tokio::task::spawn_local(async move {
+                    let text = number.to_string();
+                    let call = upstream.call(&login, command(&["ECHO", &text]), BOUNDS);
+                    if number.is_multiple_of(7) {
+                        // Given up before it is answered: the others are not confused.
+                        let mut call = Box::pin(call);
+                        let polled = std::future::poll_fn(|cx| {
+                            std::task::Poll::Ready(call.as_mut().poll(cx).is_pending())
+                        });
+                        assert!(polled.await);
+                        return;
+                    }
+                    let reply = call.await.unwrap();
+                    assert_eq!(reply, format!("${}\r\n{text}\r\n", text.len()));
+                })
+            })
+            .collect();
+        for task in asked {
+            within(task).await.unwrap();
+        }
+        assert_eq!(upstream.stats().connected, 1);
+    });
+}
+
+#[test]
+fn logins_have_connections_of_their_own() {
+    let redis = Redis::start(&["--requirepass", "open sesame"]);
+    run(async {
+        let upstream = upstream(redis.address);
+        let login = |password: &str, database| {
+            Rc::new(Login { user: "".into(), password: password.into(), database })
+        };
+        let (first, second) = (login("open sesame", 0), login("open sesame", 3));
+        assert_eq!(ask(&upstream, &first, &["SET", "a", "1"]).await.unwrap(), "+OK\r\n");
+        assert_eq!(ask(&upstream, &second, &["GET", "a"]).await.unwrap(), "$-1\r\n");
+        assert_eq!(upstream.stats().connected, 2);
+        let named = Rc::new(Login { user: "default".into(), password: "open sesame".into(), database: 0 });
+        assert_eq!(ask(&upstream, &named, &["GET", "a"]).await.unwrap(), "$1\r\n1\r\n");
+        for wrong in [login("wrong", 0), login("open sesame", 9999)] {
+            let error = ask(&upstream, &wrong, &["GET", "a"]).await.unwrap_err();
+            assert!(matches!(error, RedisError::Login), "{error:?}");
+        }
+        // Without a login the server itself says no.
+        let nobody = Rc::new(Login::default());
+        assert!(ask(&upstream, &nobody, &["GET", "a"]).await.unwrap().starts_with("-NOAUTH"));
+    });
+}
+
+#[test]
+fn a_server_that_comes_back_is_used_again() {
+    let redis = Redis::start(&[]);
+    let address = redis.address;
+    run(async {
+        let upstream = upstream(address);
+        let login = Rc::new(Login::default());
+        ask(&upstream, &login, &["PING"]).await.unwrap();
+        drop(redis);
+        // The end of the connection may be heard of before the next command, or by it.
+        let error = ask(&upstream, &login, &["PING"]).await.unwrap_err();
+        assert!(matches!(error, RedisError::Closed | RedisError::Connect(_)), "{error:?}");
+        let error = ask(&upstream, &login, &["PING"]).await.unwrap_err();
+        assert!(matches!(error, RedisError::Connect(_)), "{error:?}");
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 64];
+            tokio::io::AsyncReadExt::read(&mut stream, &mut request).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"+PONG\r\n").await.unwrap();
+        };
+        let ping = ["PING"];
+        let (pong, ()) = tokio::join!(ask(&upstream, &login, &ping), serve);
+        assert_eq!(pong.unwrap(), "+PONG\r\n");
+    });
+}
+
+/// What a filter is told if the server answers with these bytes, and then nothing.
+async fn against(bytes: &'static str, bounds: RedisBounds) -> RedisError {
+    let origin = Origin::start(move |mut peer, _| async move {
+        peer.send(bytes).await;
+        peer.until_closed().await;
+    })
+    .await;
+    let upstream = upstream(origin.address);
+    let login = Rc::new(Login::default());
+    // Two at once: the first failure ends the connection for both.
+    let call = || Rc::clone(&upstream).call(&login, command(&["GET", "a"]), bounds);
+    let (first, _) = within(async { tokio::join!(call(), call()) }).await;
+    origin.ended(1).await;
+    first.unwrap_err()
+}
+
+#[test]
+fn a_server_that_misbehaves_is_cut_off() {
+    run(async {
+        let small = RedisBounds { reply_bytes_max: 100, ..BOUNDS };
+        for (bytes, expected) in [
+            ("HTTP/1.1 400 Bad Request\r\n\r\n", ReplyError::Malformed),
+            ("$101\r\n", ReplyError::TooLarge),
+            ("*99999999999\r\n", ReplyError::TooLarge),
+            (">2\r\n+message\r\n+x\r\n", ReplyError::Malformed),
+        ] {
+            let error = against(bytes, small).await;
+            // It may have spoken before it was asked, which is an end as well.
+            let is_expected = matches!(&error, RedisError::Reply(found) if *found == expected);
+            assert!(is_expected || matches!(error, RedisError::Closed), "{bytes}: {error:?}");
+        }
+        let hasty = RedisBounds { timeout: Duration::from_millis(30), ..BOUNDS };
+        assert!(matches!(against("", hasty).await, RedisError::Timeout));
+        assert!(matches!(against("$5\r\nab", hasty).await, RedisError::Timeout));
+    });
+}
+
+#[test]
+fn a_pool_that_goes_closes_its_connections() {
+    run(async {
+        let origin = Origin::start(async |mut peer, _| {
+            peer.bytes(14).await;
+            peer.send("+PONG\r\n").await;
+            peer.until_closed().await;
+        })
+        .await;
+        let upstream = upstream(origin.address);
+        let login = Rc::new(Login::default());
+        assert_eq!(ask(&upstream, &login, &["PING"]).await.unwrap(), "+PONG\r\n");
+        drop(upstream);
+        origin.ended(1).await;
+    });
+}
