@@ -1,16 +1,16 @@
 //! The command line: arguments, subcommands, exit codes.
 //!
-//! One file a subcommand: [`run`], [`check`], [`explain`], [`mod@filter`], [`demo`], [`upstream`], and the
-//! compiler's process, which the gateway starts itself. What is asked for goes to standard output, what is told about it
+//! One file a subcommand: [`run`], [`check`], [`explain`], [`mod@diff`], [`mod@filter`], [`demo`], [`upstream`],
+//! and the compiler's process, which the gateway starts itself. What is asked for goes to standard output, what is told about it
 //! to standard error.
 //!
 //! | Code | Meaning |
 //! | --- | --- |
 //! | 0 | done; for `run` also: drained after SIGTERM or SIGINT |
-//! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `demo`: a step did not do what it should; `filter`: see there |
+//! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `diff`: something would change; `demo`: a step did not do what it should; `filter`: see there |
 //! | 2 | `filter`: what was asked for could not be done |
 //! | 64 | the command line is wrong |
-//! | 65 | `run`, `explain`: the policy is wrong, or a filter of it does not start |
+//! | 65 | `run`, `explain`, `diff`: the policy is wrong, or a filter of it does not start |
 //! | 70 | the gateway or its machine failed: a port is taken, a folder cannot be written |
 //! | 128 + n | `run`: ended at once by a second signal n |
 
@@ -18,6 +18,7 @@ mod cache_dir;
 mod check;
 mod compile;
 mod demo;
+mod diff;
 mod explain;
 mod filter;
 mod lifetime;
@@ -56,6 +57,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Explain(explain::Args),
+    Diff(diff::Args),
     #[command(subcommand)]
     Filter(filter::Command),
     Upstream(upstream::Args),
@@ -69,6 +71,7 @@ Examples:
   tollgate demo                          a tour with real requests
   tollgate check policy.yaml             what is wrong with a policy, and where
   tollgate explain policy.yaml GET /x    which route takes a request, and why
+  tollgate diff old.yaml new.yaml        what a reload would change
   tollgate run policy.yaml               serve it; edit the file, and the gateway follows
   tollgate filter test M.wasm tests.yaml test cases for a filter, no gateway running
   tollgate upstream --listen [::1]:9000  something to send requests to
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, begun),
         Command::Check(args) => check::check(&args).into(),
         Command::Explain(args) => explain::explain(&args).into(),
+        Command::Diff(args) => diff::diff(&args).into(),
         Command::Filter(command) => filter::run(command).into(),
         Command::Upstream(args) => upstream::run(&args).into(),
         Command::Demo(args) => demo::run(&args).into(),

@@ -6,11 +6,13 @@
 //!    plugins, upstream pools. What did not change is carried over again, by identity.
 //! 3. Commit is one pointer. An old generation is freed on its worker when its last request ends.
 //!
-//! `modules` compiles, `canary` tries filters out before any worker sees them.
+//! `modules` compiles, `canary` tries filters out before any worker sees them; `difference` tells people
+//! beforehand what a change would do.
 
 pub mod blueprint;
 mod build;
 pub mod canary;
+pub mod difference;
 pub mod modules;
 mod retire;
 

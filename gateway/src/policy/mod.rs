@@ -16,6 +16,7 @@ pub mod bodies;
 pub mod cases;
 mod decode;
 pub mod diagnostics;
+pub mod facts;
 pub mod fault;
 pub mod filter;
 pub mod limits;

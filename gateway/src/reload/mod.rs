@@ -41,12 +41,19 @@ use self::watch::WatchSet;
 use crate::admin::{Phases, Refusal, ReloadOutcome, Trigger};
 use crate::generation::blueprint::Blueprint;
 use crate::generation::modules::ModuleStore;
-use crate::policy::Loaded;
+use crate::policy::{Loaded, Policy};
 use crate::telemetry::metrics::SwapPhase;
 use crate::worker::{Shared, Workers};
 
 pub use self::request::Asked;
 pub use self::status::Handle;
+
+/// Why a gateway that serves `old` would refuse `new` whatever it says: what a policy asks for that
+/// cannot change at run time. `None` if there is nothing.
+#[must_use]
+pub fn refusal(old: &Policy, new: &Policy) -> Option<String> {
+    immutable::check(old, new).err().map(|refused| refused.to_string())
+}
 
 /// How often refilled buckets and what retired policies left are swept away.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);

@@ -6,10 +6,10 @@ use http::uri::PathAndQuery;
 use serde::Serialize;
 
 use super::request::Question;
-use super::text::{conditions, described, part};
-use crate::policy::Policy;
+use super::text::part;
 use crate::policy::filter::{Filter, FilterKind, RateLimitKey};
 use crate::policy::route::{Action, Match, PathPattern, Route};
+use crate::policy::{Policy, facts};
 use crate::proxy::rewritten;
 use crate::route::explain::{Explanation, Mismatch, explain};
 
@@ -80,7 +80,7 @@ impl Report {
             number: index + 1,
             why,
         };
-        let behind = |index: usize| other(index, conditions(&policy.routes[index].matches));
+        let behind = |index: usize| other(index, facts::of_match(&policy.routes[index].matches));
         let passed_over = |(index, mismatch): &(usize, Mismatch)| {
             other(*index, reason(&policy.routes[*index].matches, *mismatch))
         };
@@ -113,7 +113,7 @@ impl Taken {
         Self {
             name: route.name.to_string(),
             number,
-            matches: conditions(&route.matches),
+            matches: facts::of_match(&route.matches),
             chain: route.filters.iter().map(|filter| Step::of(filter, route, question)).collect(),
             action: action(route, question),
         }
@@ -122,12 +122,15 @@ impl Taken {
 
 impl Step {
     fn of(filter: &Filter, route: &Route, question: &Question) -> Self {
-        let (kind, settings) = described(&filter.kind);
+        let is_told = |(name, text): &(&str, String)| *name != "kind" && text != "none" && !text.is_empty();
+        let settings = facts::of_filter(filter).into_iter().filter(is_told);
+        let settings: Vec<_> = settings.map(|(name, text)| format!("{name} {text}")).collect();
         let bucket = match &filter.kind {
             FilterKind::RateLimit(limit) => Some(bucket(&limit.key, route, question)),
             _ => None,
         };
-        Self { name: filter.name.to_string(), kind, settings, bucket }
+        let kind = facts::kind(&filter.kind);
+        Self { name: filter.name.to_string(), kind, settings: settings.join(", "), bucket }
     }
 }
 

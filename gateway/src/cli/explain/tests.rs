@@ -58,11 +58,11 @@ request   GET a.example.com/v1/y?f=full
           its path was written /x/../v1/y
           from 203.0.113.7, through the trusted 10.1.1.1
 route     api (number 1): paths under /v1, host *.example.com, GET, query f = full
-filters   1. slow (rate_limit): 5/second, burst 5
+filters   1. slow (rate_limit): rate 5/second, burst 5, key client_address, keys 100000
              shares a bucket with client 203.0.113.7
-          2. keyed (rate_limit): 5/second, burst 5
+          2. keyed (rate_limit): rate 5/second, burst 5, key header x-key, keys 100000
              shares a bucket with requests with the same x-key
-          3. stamp (headers): request removes x-debug, sets x-edge; response as it is
+          3. stamp (headers): request remove x-debug; set x-edge (1 byte, sha256 6b86b273ff34)
 then      forward to upstream shop (127.0.0.1:9000), as /in/y?f=full
 behind    rest (number 3) matches too: every path
 not       orders (number 2) takes paths like /orders/[0-9]+
