@@ -244,6 +244,9 @@ pub enum RefusalReason {
     /// Something the gateway owns.
     #[error("read-only")]
     ReadOnly,
+    /// The policy does not allow the filter this function.
+    #[error("not allowed by the policy")]
+    Forbidden,
 }
 
 impl From<MapError> for RefusalReason {

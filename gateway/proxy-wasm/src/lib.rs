@@ -22,6 +22,7 @@
 
 mod abi;
 pub mod calls;
+mod capabilities;
 mod environment;
 mod guest_metrics;
 mod host;
@@ -34,6 +35,7 @@ mod vm;
 
 pub use abi::{AbiVersion, Action, LogLevel, MapType, MetricType, PauseKind, PeerType, StreamSide};
 pub use calls::{CallError, CallId, CallKind, CallMap, CallReply, HttpCall};
+pub use capabilities::Capabilities;
 pub use environment::{
     BufferError, Environment, LocalResponse, MapError, PropertyError, Refusal, RefusalReason, Stream,
     StreamKind,

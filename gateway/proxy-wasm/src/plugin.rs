@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::capabilities::Capabilities;
 use crate::limits::DECLARED_PROPERTIES_MAX;
 use crate::shared_queue::{QueueId, QueueReader};
 
@@ -20,6 +21,8 @@ pub struct VmSpec {
     pub environment: Vec<(String, String)>,
     /// Ceiling of the guest's memory, in pages of 64 KiB.
     pub memory_pages_max: u32,
+    /// What the guest may call.
+    pub capabilities: Capabilities,
     /// CPU time for `_initialize`, `main` or `_start`, and for each callback of a plugin's start.
     pub start_budget: Duration,
 }

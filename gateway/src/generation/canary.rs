@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use tollgate_proxy_wasm::{
-    BufferError, CallError, CallId, Environment, GuestMetrics, HostFunctions, HttpCall, LocalResponse,
-    LogLevel, MapError, MapType, Pair, Plugin, PluginId, PropertyError, Refusal, SharedData, SharedQueues,
-    Stream, StreamSide, Vm, VmSpec,
+    BufferError, CallError, CallId, Capabilities, Environment, GuestMetrics, HostFunctions, HttpCall,
+    LocalResponse, LogLevel, MapError, MapType, Pair, Plugin, PluginId, PropertyError, Refusal, SharedData,
+    SharedQueues, Stream, StreamSide, Vm, VmSpec,
 };
 use tollgate_wasmedge::run_guarded;
 
@@ -56,7 +56,7 @@ pub fn try_start(policy: &Policy, current: Option<&Policy>, modules: &Modules) -
     if faults.is_empty() { Ok(()) } else { Err(FilterFaults(faults).into()) }
 }
 
-type VmKey<'p> = (&'p [u8; 32], &'p str, &'p [u8], &'p [(Arc<str>, Arc<str>)], u32, Duration);
+type VmKey<'p> = (&'p [u8; 32], &'p str, &'p [u8], &'p [(Arc<str>, Arc<str>)], u32, Capabilities, Duration);
 type PluginKey<'p> = (VmKey<'p>, &'p str, &'p str, &'p [u8], &'p Allow);
 
 /// The filters to start, by the VM that they share.
@@ -79,7 +79,8 @@ fn changed_vms<'p>(
 fn vm_key(wasm: &WasmFilter) -> VmKey<'_> {
     let WasmFilter { digest, vm_id, vm_configuration, environment, memory_pages_max, start_budget, .. } =
         wasm;
-    (digest, vm_id, vm_configuration, environment, memory_pages_max.get(), *start_budget)
+    let functions = wasm.allow.functions;
+    (digest, vm_id, vm_configuration, environment, memory_pages_max.get(), functions, *start_budget)
 }
 
 /// All that a plugin's start depends on.
@@ -138,6 +139,7 @@ fn vm_spec(wasm: &WasmFilter) -> VmSpec {
         configuration: Arc::clone(&wasm.vm_configuration),
         environment: environment.collect(),
         memory_pages_max: wasm.memory_pages_max.get(),
+        capabilities: wasm.allow.functions,
         start_budget: wasm.start_budget,
     }
 }

@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
+use tollgate_proxy_wasm::Capabilities;
 
 use super::bodies::{BodyMode, BodyModes};
 use super::fault::{Circuit, OnFailure, Role};
@@ -135,7 +136,7 @@ fn of_wasm(wasm: &WasmFilter) -> Vec<Fact> {
         OnFailure::Open => "open",
     };
     let BodyModes { request, response } = bodies;
-    let Allow { upstreams, hosts } = allow;
+    let Allow { upstreams, hosts, functions } = allow;
     let Circuit { failures, rest, longest_rest } = circuit;
     let role = role.as_ref().map(|Role::Authentication| "authentication".to_owned());
     let CallLimits { at_once, timeout, request_bytes_max, response_bytes_max } = calls;
@@ -159,11 +160,19 @@ fn of_wasm(wasm: &WasmFilter) -> Vec<Fact> {
         ("role", role.unwrap_or_else(|| NONE.to_owned())),
         ("allow.upstreams", list(upstreams.iter().map(ToString::to_string))),
         ("allow.hosts", of_endpoints(hosts)),
+        ("allow.functions", of_functions(*functions)),
         ("calls.at_once", at_once.to_string()),
         ("calls.timeout", format!("{timeout:?}")),
         ("calls.request_bytes", bytes(*request_bytes_max)),
         ("calls.response_bytes", bytes(*response_bytes_max)),
     ]
+}
+
+fn of_functions(functions: Capabilities) -> String {
+    match functions {
+        Capabilities::ALL => "all".to_owned(),
+        some => list(some.shortest_names().map(str::to_owned)),
+    }
 }
 
 fn of_body_mode(mode: BodyMode) -> String {

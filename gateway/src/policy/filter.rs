@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use tollgate_proxy_wasm::Capabilities;
 
 use super::bodies::BodyModes;
 use super::fault::{Circuit, OnFailure, Role};
@@ -61,7 +62,7 @@ pub struct WasmFilter {
     pub bodies: BodyModes,
     /// What becomes of a request when the filter fails.
     pub on_failure: OnFailure,
-    /// What the guest may reach. Default: nothing.
+    /// What the guest may reach and call. Default: no server, all functions.
     pub allow: Allow,
     /// What its calls may cost.
     pub calls: CallLimits,
@@ -78,6 +79,8 @@ pub struct Allow {
     pub upstreams: Arc<[Arc<str>]>,
     /// Servers that it may call as `host:port`, without an upstream in the policy.
     pub hosts: Arc<[Endpoint]>,
+    /// Host functions that it may call. Default: all.
+    pub functions: Capabilities,
 }
 
 /// What the calls of a filter may cost, on each worker.

@@ -146,7 +146,7 @@ fn allowed(filter: &Filter, upstreams: &[(Arc<str>, SocketAddr)]) -> Arc<Filter>
     let mut filter = filter.clone();
     if let FilterKind::Wasm(wasm) = &mut filter.kind {
         let names = upstreams.iter().map(|(name, _)| Arc::clone(name)).collect();
-        wasm.allow = Allow { upstreams: names, ..Allow::default() };
+        wasm.allow = Allow { upstreams: names, hosts: Arc::default(), functions: wasm.allow.functions };
     }
     Arc::new(filter)
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod bodies;
+mod capabilities;
 mod faults;
 mod guests;
 mod loops;

@@ -20,6 +20,7 @@ mod memory;
 mod metrics;
 mod properties;
 mod queues;
+mod refused;
 mod shared;
 mod side_calls;
 mod wasi;
@@ -32,6 +33,7 @@ use tollgate_wasmedge::{Func, Linker};
 
 use crate::abi::status::Status;
 use crate::abi::{AbiVersion, LogLevel};
+use crate::capabilities::Capabilities;
 use crate::environment::{Environment, Refusal, RefusalReason, Stream};
 use crate::plugin::{Plugin, VmSpec};
 use crate::shared_data::Namespace;
@@ -47,27 +49,58 @@ const ENV: &str = "env";
 
 /// The host functions of the ABI and of WASI, ready to be linked to any module. Build one for each
 /// worker and environment type.
-pub struct HostFunctions<E: Environment>(pub(crate) Linker<State<E>>);
+pub struct HostFunctions<E: Environment> {
+    all: SharedLinker<E>,
+    /// Those for guests that may not call all of them, made when the first comes.
+    restricted: RefCell<Vec<(Capabilities, SharedLinker<E>)>>,
+}
+
+type SharedLinker<E> = Rc<Linker<State<E>>>;
+
+/// Sets of functions kept for the next VM. A policy has a few; the oldest goes first.
+const RESTRICTED_KEPT: usize = 64;
 
 impl<E: Environment> HostFunctions<E> {
     /// All functions: the 39 of Proxy-Wasm 0.2.1, the four of 0.1.0 that old SDK headers still
     /// import, and WASI preview 1 under both of its module names.
     pub fn new() -> Self {
-        let mut linker = Linker::new();
-        log_time::link(&mut linker);
-        lifecycle::link(&mut linker);
-        headers::link(&mut linker);
-        buffers::link(&mut linker);
-        properties::link(&mut linker);
-        shared::link(&mut linker);
-        queues::link(&mut linker);
-        foreign::link(&mut linker);
-        metrics::link(&mut linker);
-        http_call::link(&mut linker);
-        side_calls::link(&mut linker);
-        wasi::link(&mut linker);
-        Self(linker)
+        Self { all: Rc::new(link(Capabilities::ALL)), restricted: RefCell::default() }
     }
+
+    /// The functions for a guest of these capabilities. One that may call all of them pays nothing.
+    pub(crate) fn linker(&self, allowed: Capabilities) -> SharedLinker<E> {
+        if allowed == Capabilities::ALL {
+            return Rc::clone(&self.all);
+        }
+        let mut restricted = self.restricted.borrow_mut();
+        if let Some((_, known)) = restricted.iter().find(|(of, _)| *of == allowed) {
+            return Rc::clone(known);
+        }
+        if restricted.len() >= RESTRICTED_KEPT {
+            restricted.remove(0);
+        }
+        let linker = Rc::new(link(allowed));
+        restricted.push((allowed, Rc::clone(&linker)));
+        linker
+    }
+}
+
+fn link<E: Environment>(allowed: Capabilities) -> Linker<State<E>> {
+    let mut linker = Linker::new();
+    log_time::link(&mut linker);
+    lifecycle::link(&mut linker);
+    headers::link(&mut linker);
+    buffers::link(&mut linker);
+    properties::link(&mut linker);
+    shared::link(&mut linker);
+    queues::link(&mut linker);
+    foreign::link(&mut linker);
+    metrics::link(&mut linker);
+    http_call::link(&mut linker);
+    side_calls::link(&mut linker);
+    wasi::link(&mut linker);
+    refused::link(&mut linker, allowed);
+    linker
 }
 
 impl<E: Environment> Default for HostFunctions<E> {
@@ -103,6 +136,8 @@ pub(crate) struct Host<E: Environment> {
     pub(crate) done: RefCell<Vec<u32>>,
     /// Side calls under way, and the reply that is being delivered.
     pub(crate) calls: RefCell<Calls>,
+    /// Functions it was told that it may not call, each once.
+    refusals_told: RefCell<Vec<&'static str>>,
     /// The guest's last lines while a plugin starts.
     pub(crate) start_log: RefCell<Option<GuestLog>>,
     /// The exports this side calls from inside host functions; set once the instance exists.
@@ -144,6 +179,7 @@ impl<E: Environment> Host<E> {
             contexts: RefCell::default(),
             done: RefCell::default(),
             calls: RefCell::default(),
+            refusals_told: RefCell::default(),
             start_log: RefCell::default(),
             allocate: OnceCell::new(),
             in_vm_start: Cell::new(false),

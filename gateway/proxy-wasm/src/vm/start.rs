@@ -40,10 +40,11 @@ impl<E: Environment> Vm<E> {
         env: Rc<E>,
     ) -> Result<Self, StartError> {
         let abi = find_abi(module)?;
+        let linker = functions.linker(spec.capabilities);
         let limits = InstanceLimits { memory_pages_max: spec.memory_pages_max };
         let host = Rc::new(Host::new(abi, spec, env));
         host.start_log.replace(Some(GuestLog::default()));
-        let instance = Instance::new(module, &functions.0, limits, Rc::clone(&host));
+        let instance = Instance::new(module, &linker, limits, Rc::clone(&host));
         let instance = instance.map_err(|error| StartError::Instantiate(Box::new(error)))?;
         let find = Finder { instance: &instance, module };
         let entry = Entry::find(&find)?;

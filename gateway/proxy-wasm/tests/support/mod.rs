@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use exchange::Pairs;
 use tollgate_proxy_wasm::{
-    CallError, CallId, Environment, GuestMetrics, HostFunctions, HttpCall, LogLevel, Pair, Plugin, PluginId,
-    PluginSpec, SharedData, SharedQueues, StartError, Vm, VmSpec,
+    CallError, CallId, Capabilities, Environment, GuestMetrics, HostFunctions, HttpCall, LogLevel, Pair,
+    Plugin, PluginId, PluginSpec, SharedData, SharedQueues, StartError, Vm, VmSpec,
 };
 use tollgate_wasmedge::Module;
 
@@ -144,6 +144,7 @@ pub fn vm_spec() -> VmSpec {
         configuration: b"vm configuration"[..].into(),
         environment: vec![("COLOUR".into(), "blue".into()), ("EMPTY".into(), String::new())],
         memory_pages_max: 256,
+        capabilities: Capabilities::ALL,
         start_budget: Duration::from_secs(5),
     }
 }

@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate_proxy_wasm::{CallId, Failure, HostFunctions, PluginId, StartError, Vm, VmSpec};
+use tollgate_proxy_wasm::{CallId, Capabilities, Failure, HostFunctions, PluginId, StartError, Vm, VmSpec};
 use tollgate_wasmedge::{Module, OptLevel};
 
 use super::backoff::{Backoff, Cost, Turn};
@@ -26,6 +26,7 @@ pub struct VmKey {
     configuration: Arc<[u8]>,
     environment: Arc<[(Arc<str>, Arc<str>)]>,
     memory_pages_max: u32,
+    capabilities: Capabilities,
     start_budget: Duration,
 }
 
@@ -39,6 +40,7 @@ impl VmKey {
             configuration: Arc::clone(&filter.vm_configuration),
             environment: Arc::clone(&filter.environment),
             memory_pages_max: filter.memory_pages_max.get(),
+            capabilities: filter.allow.functions,
             start_budget: filter.start_budget,
         }
     }
@@ -50,6 +52,7 @@ impl VmKey {
             configuration: Arc::clone(&self.configuration),
             environment: self.environment.iter().map(variable).collect(),
             memory_pages_max: self.memory_pages_max,
+            capabilities: self.capabilities,
             start_budget: self.start_budget,
         }
     }

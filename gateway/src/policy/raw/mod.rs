@@ -117,6 +117,7 @@ pub(super) struct WasmFilter {
 pub(super) struct Allow {
     pub(super) upstreams: Field<Vec<Field<String>>>,
     pub(super) hosts: Field<Vec<Field<String>>>,
+    pub(super) functions: Field<Vec<Field<String>>>,
 }
 
 #[derive(Deserialize, Default)]

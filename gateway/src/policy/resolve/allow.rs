@@ -1,10 +1,14 @@
-//! `allow` and `calls` of a Wasm filter: which servers it may call, and at what cost.
+//! `allow` and `calls` of a Wasm filter: which servers and host functions it may call, and at what cost.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use tollgate_proxy_wasm::Capabilities;
+
 use super::super::filter::{Allow, CallLimits};
 use super::super::raw::{self, Field};
+use super::super::report::{Problem, quoted};
+use super::super::suggest::nearest;
 use super::super::upstream::Upstream;
 use super::names::Names;
 use super::place::Place;
@@ -19,7 +23,7 @@ const REQUEST: u64 = 1 << 20;
 const RESPONSE: u64 = 256 << 10;
 const BYTES_MAX: u64 = 64 << 20;
 
-/// What is left out allows nothing.
+/// What is left out allows no server and all functions.
 pub(super) fn resolve(
     place: Place<'_>,
     field: &Field<raw::Allow>,
@@ -36,10 +40,30 @@ pub(super) fn resolve(
     let hosts = section.list(&raw.hosts, SERVERS_MAX);
     let hosts = hosts.into_iter().map(|(index, text)| endpoint(section.index(index), text));
     let hosts: Vec<_> = hosts.collect();
+    let functions = functions(place.key("functions"), &raw.functions);
     Some(Allow {
         upstreams: names.into_iter().collect::<Option<_>>()?,
         hosts: hosts.into_iter().collect::<Option<_>>()?,
+        functions: functions?,
     })
+}
+
+fn functions(place: Place<'_>, field: &Field<Vec<Field<String>>>) -> Option<Capabilities> {
+    let Field::Given(_) = field else { return field.is_absent().then_some(Capabilities::ALL) };
+    let groups = Capabilities::groups().map(|group| format!("`{group}`")).collect::<Vec<_>>().join(", ");
+    let functions = place.list(field, SERVERS_MAX).into_iter().map(|(index, name)| {
+        let known = Capabilities::named(name);
+        if known.is_none() {
+            let problem = Problem::new(format!("{} is no host function, nor a group of them", quoted(name)))
+                .expected(format!("{groups}, or a function such as `proxy_set_property`"))
+                .did_you_mean(nearest(name, Capabilities::names()));
+            place.index(index).error(problem);
+        }
+        known
+    });
+    // All of them are looked at, so that all that is wrong is told.
+    let functions: Vec<_> = functions.collect();
+    functions.into_iter().try_fold(Capabilities::NONE, |set, function| Some(set.union(function?)))
 }
 
 /// What is left out has its default.

@@ -33,6 +33,7 @@ use tollgate_wasmedge::{Caller, Linker, Trap};
 use super::memory::{ReturnSlot, return_bytes};
 use super::{State, host_functions};
 use crate::abi::status::Status;
+use crate::capabilities::Capabilities;
 use crate::environment::Environment;
 
 pub(super) fn link<E: Environment>(linker: &mut Linker<State<E>>) {
@@ -63,6 +64,10 @@ fn call<E: Environment>(
 
 fn run<E: Environment>(caller: &Caller<'_, State<E>>, name: &[u8], arguments: &[u8]) -> Outcome {
     let host = &**caller.state();
+    if let Some(needed) = refusal(host.spec.capabilities, name) {
+        host.log_refusal(needed);
+        return Err(Status::NotFound);
+    }
     match name {
         b"compress" => zlib::compress(caller, arguments),
         b"uncompress" => zlib::uncompress(caller, arguments),
@@ -80,6 +85,22 @@ fn run<E: Environment>(caller: &Caller<'_, State<E>>, name: &[u8], arguments: &[
         b"tollgate_shared_data_increment" => shared_data::increment(host, arguments),
         _ => Err(Status::NotFound),
     }
+}
+
+/// The capability that a function needs and the guest lacks: what is refused by one name is not to be
+/// had by another.
+fn refusal(allowed: Capabilities, name: &[u8]) -> Option<&'static str> {
+    let needed = match name {
+        b"compress" => "compress",
+        b"uncompress" => "uncompress",
+        b"verify_signature" => "verify_signature",
+        b"sign" => "sign",
+        b"declare_property" | b"set_envoy_filter_state" => "proxy_set_property",
+        b"clear_route_cache" => "proxy_clear_route_cache",
+        _ if name.starts_with(b"tollgate_shared_data_") => "proxy_set_shared_data",
+        _ => return None,
+    };
+    (!allowed.allow(needed)).then_some(needed)
 }
 
 /// ABI 0.1.0.
