@@ -107,6 +107,44 @@ fn a_context_that_is_not_done_waits_for_proxy_done() {
     });
 }
 
+/// A plugin takes along what it has kept waiting.
+#[test]
+fn streams_that_are_not_done_end_with_their_plugin() {
+    let done =
+        r#"(func (export "proxy_on_done") (param i32) (result i32) (i32.eq (local.get 0) (i32.const 1)))"#;
+    let module = wat(&guest(LOG, &format!("{DIARY} {done}")));
+    guarded(|| {
+        let (vm, env) = start(&module);
+        let plugin = vm.add_plugin(plugin_spec("a", b"")).unwrap();
+        let exchange = Exchange::request(&[]);
+        let stream = vm.create_stream(plugin, Rc::clone(&exchange)).unwrap();
+        vm.finish(stream).unwrap();
+        assert_eq!((diary(&env).as_str(), vm.contexts()), ("c1 v1 f1 c2", 2));
+        vm.remove_plugin(plugin);
+        assert_eq!((diary(&env).as_str(), vm.contexts()), ("l2 x2 l1 x1", 0));
+        assert_eq!(Rc::strong_count(&exchange), 1, "nothing keeps it");
+    });
+}
+
+/// A timer that is set while its plugin goes would never be stopped.
+#[test]
+fn a_plugin_that_goes_gets_no_timer() {
+    let tick = r#"(import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))"#;
+    let module = wat(&guest(
+        tick,
+        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.eqz (call $tick (i32.const 50))))
+        (func (export "proxy_on_done") (param i32) (result i32) (i32.eqz (call $tick (i32.const 60))))
+        (func (export "proxy_on_log") (param i32) (drop (call $tick (i32.const 70))))
+        (func (export "proxy_on_delete") (param i32) (drop (call $tick (i32.const 80))))"#,
+    ));
+    guarded(|| {
+        let (vm, env) = start(&module);
+        let plugin = vm.add_plugin(plugin_spec("a", b"")).unwrap();
+        vm.remove_plugin(plugin);
+        assert_eq!(env.ticks.take(), [(plugin, Some(Duration::from_millis(50))), (plugin, None)]);
+    });
+}
+
 #[test]
 fn a_tick_reaches_a_paused_stream() {
     let imports = r#"

@@ -50,13 +50,15 @@ fn set_effective_context<E: Environment>(
     Ok(Status::Ok)
 }
 
-/// The timer belongs to the plugin, whichever of its contexts asks.
+/// The timer belongs to the plugin, whichever of its contexts asks. A plugin whose end has begun gets
+/// none: nothing would stop it.
 fn set_tick_period<E: Environment>(
     caller: &mut Caller<'_, State<E>>,
     period_ms: u32,
 ) -> Result<Status, Trap> {
     let host = caller.state();
-    if let Some(plugin) = host.plugin() {
+    if let Some(plugin) = host.plugin().filter(|plugin| host.contexts.borrow().is_running(plugin.id().get()))
+    {
         let period = (period_ms != 0).then(|| std::time::Duration::from_millis(period_ms.into()));
         host.env.set_tick(plugin.id(), period);
     }

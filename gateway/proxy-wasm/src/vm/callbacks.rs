@@ -125,7 +125,8 @@ impl<E: Environment> Vm<E> {
         result
     }
 
-    /// Ends a plugin, like [`Vm::finish`], and stops its timer. End its streams first.
+    /// Ends a plugin, like [`Vm::finish`], and stops its timer for good. End its streams first; those
+    /// that wait for `proxy_done` end with it.
     pub fn remove_plugin(&self, plugin: PluginId) {
         self.host.env.set_tick(plugin, None);
         // A failure here fails the VM, which is where the gateway looks for it.
@@ -234,8 +235,14 @@ impl<E: Environment> Vm<E> {
         self.delete(context)
     }
 
-    /// Logs and deletes a context that is done.
+    /// Logs and deletes a context that is done. A plugin takes along the streams that it has kept
+    /// waiting: nobody else would end them.
     fn delete(&self, context: u32) -> Result<(), Failure> {
+        let waiting = self.host.contexts.borrow().pending_streams_of(context);
+        for stream in waiting {
+            // A failure fails the VM, which the plugin's own callbacks then report.
+            let _ = self.delete(stream);
+        }
         let logged = match &self.exports.log {
             Some(log) => self.call_context(name::LOG, log, context, |id| id).map(drop),
             None => Ok(()),

@@ -85,6 +85,22 @@ impl<S> Contexts<S> {
         self.entries.len()
     }
 
+    /// Whether a context lives and its end has not begun.
+    pub(crate) fn is_running(&self, id: u32) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.life == Life::Running)
+    }
+
+    /// The streams of a plugin that wait for `proxy_done`; none if `id` is a stream's.
+    pub(crate) fn pending_streams_of(&self, id: u32) -> Vec<u32> {
+        if self.pending == 0 || self.entries.get(&id).is_none_or(Entry::is_stream) {
+            return Vec::new();
+        }
+        let waits = |entry: &Entry<S>| {
+            entry.life == Life::Pending && entry.is_stream() && entry.plugin.id().get() == id
+        };
+        self.entries.iter().filter(|(_, entry)| waits(entry)).map(|(stream, _)| *stream).collect()
+    }
+
     /// Begins the end of a context; false if there is none, or its end has begun.
     pub(crate) fn begin_end(&mut self, id: u32) -> bool {
         match self.entries.get_mut(&id) {
