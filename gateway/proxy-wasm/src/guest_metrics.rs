@@ -2,9 +2,10 @@
 //!
 //! A fixed table of slots: recording is an index and an atomic operation, no lock; defining takes a
 //! lock, once per name and VM. An id carries the type in its low two bits and the slot above, as in
-//! Envoy. Names are unique over all guests; a name that exists with another type, a name that is not
-//! text and a definition beyond the table's 4096 slots get [`DISCARDED`], an id whose values are
-//! dropped: the Rust SDK panics if a definition fails. Metrics live as long as the process.
+//! Envoy. Names are unique over all guests, the prefix `wasmcustom.` that Envoy strips not counted. A
+//! name that exists with another type, an empty one, one that is not text and a definition beyond the
+//! table's 4096 slots get [`DISCARDED`], an id whose values are dropped: the Rust SDK panics if a
+//! definition fails. Metrics live as long as the process.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,19 +89,20 @@ impl GuestMetrics {
     }
 
     /// Passes each metric's name and value to `f`, in order of definition. A name is what the guest
-    /// gave (text, at most 256 bytes), less the prefix `wasmcustom.`: exporters must escape it.
+    /// gave (text, 1 to 256 bytes), less the prefix `wasmcustom.`: exporters must escape it.
     pub fn visit(&self, mut f: impl FnMut(&str, MetricValue)) {
         for metric in self.slots.iter().map_while(OnceLock::get) {
-            f(metric.name.strip_prefix("wasmcustom.").unwrap_or(&metric.name), metric.cell.read());
+            f(&metric.name, metric.cell.read());
         }
     }
 
     /// The id of a metric, new or known; [`DISCARDED`] if it cannot be kept.
     pub(crate) fn define(&self, kind: MetricType, name: &[u8]) -> u32 {
-        let Some(name) = std::str::from_utf8(name).ok().filter(|name| name.len() <= METRIC_NAME_BYTES_MAX)
-        else {
+        let Ok(name) = std::str::from_utf8(name) else { return DISCARDED };
+        let name = name.strip_prefix("wasmcustom.").unwrap_or(name);
+        if name.is_empty() || name.len() > METRIC_NAME_BYTES_MAX {
             return DISCARDED;
-        };
+        }
         // A poisoned lock is taken as it is: an entry is added whole or not at all.
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(&id) = ids.get(name) {
@@ -217,6 +219,7 @@ mod tests {
         let count = metrics.define(MetricType::Counter, b"wasmcustom.hits");
         let level = metrics.define(MetricType::Gauge, b"level");
         assert_eq!(metrics.define(MetricType::Counter, b"wasmcustom.hits"), count);
+        assert_eq!(metrics.define(MetricType::Counter, b"hits"), count, "one name is one metric");
         metrics.record(count, 2).unwrap();
         metrics.record(count, 3).unwrap();
         metrics.increment(count, 1).unwrap();
@@ -247,6 +250,8 @@ mod tests {
         let id = metrics.define(MetricType::Counter, b"a");
         assert_eq!(metrics.define(MetricType::Gauge, b"a"), DISCARDED);
         assert_eq!(metrics.define(MetricType::Gauge, &[0xff]), DISCARDED);
+        assert_eq!(metrics.define(MetricType::Gauge, b""), DISCARDED);
+        assert_eq!(metrics.define(MetricType::Gauge, b"wasmcustom."), DISCARDED);
         assert_eq!(metrics.define(MetricType::Gauge, &[b'x'; METRIC_NAME_BYTES_MAX + 1]), DISCARDED);
         assert_eq!((metrics.record(DISCARDED, 1), metrics.get(DISCARDED)), (Ok(()), Ok(0)));
         assert_eq!(metrics.get(id ^ 1), Err(MetricError::NotFound), "a counter's id with a gauge's bits");

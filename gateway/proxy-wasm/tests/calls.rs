@@ -6,11 +6,10 @@ mod support;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::exchange::{Pairs, pairs};
 use support::module::{guest, wat};
-use support::{Env, Exchange, guarded, plugin_spec, start};
-use tollgate_proxy_wasm::calls::BROKEN_CONNECTION;
-use tollgate_proxy_wasm::{Action, CallMap, CallReply, Failure, MapType, StreamSide, Vm};
+use support::reply::Reply;
+use support::{Env, Exchange, guarded, pairs, plugin_spec, start};
+use tollgate_proxy_wasm::{Action, Failure, MapType, StreamSide, Vm};
 use tollgate_wasmedge::Module;
 
 const IMPORTS: &str = r#"
@@ -81,56 +80,6 @@ const READ: &str = r#"
     (drop (call $add (i32.const 0) (i32.const 112) (i32.const 8) (i32.const 64) (i32.const 5)))
     (drop (call $continue (i32.const 0)))"#;
 
-/// A reply as the gateway would give it.
-#[derive(Default)]
-struct Reply {
-    headers: Pairs,
-    body: Vec<u8>,
-    trailers: Pairs,
-    failure: Option<&'static str>,
-}
-
-impl Reply {
-    fn map(&self, map: CallMap) -> &[(Vec<u8>, Vec<u8>)] {
-        match map {
-            CallMap::HttpResponseHeaders => &self.headers,
-            CallMap::HttpResponseTrailers => &self.trailers,
-            CallMap::GrpcInitialMetadata | CallMap::GrpcTrailingMetadata => &[],
-        }
-    }
-}
-
-impl CallReply for Reply {
-    fn map_len(&self, map: CallMap) -> usize {
-        self.map(map).len()
-    }
-
-    fn map_pairs(&self, map: CallMap, f: &mut dyn FnMut(&[u8], &[u8])) {
-        self.map(map).iter().for_each(|(name, value)| f(name, value));
-    }
-
-    fn map_get(&self, map: CallMap, name: &[u8]) -> Option<&[u8]> {
-        self.map(map).iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    fn status(&self) -> (u32, &[u8]) {
-        self.failure.map_or((0, b""), |failure| (BROKEN_CONNECTION, failure.as_bytes()))
-    }
-}
-
-fn arrived() -> Rc<Reply> {
-    Rc::new(Reply {
-        headers: pairs(&[(":status", "200"), ("x", "y")]),
-        body: b"body".to_vec(),
-        trailers: pairs(&[("t", "1")]),
-        failure: None,
-    })
-}
-
 /// A request that is held for a call.
 fn held(module: &Module, test: impl FnOnce(&Vm<Env>, &Rc<Env>, &Rc<Exchange>)) {
     let (vm, env) = start(module);
@@ -150,7 +99,7 @@ fn a_call_is_sent_as_it_was_asked_for_and_its_answer_can_be_read() {
             assert_eq!(sent.headers, pairs(&[(":method", "GET"), (":path", "/"), (":authority", "h")]));
             assert_eq!((sent.body.as_slice(), sent.trailers.len()), (&b"kno"[..], 1));
             assert_eq!((sent.timeout, sent.in_stream), (Some(Duration::from_millis(250)), true));
-            vm.on_http_call_response(sent.id, arrived()).unwrap();
+            vm.on_http_call_response(sent.id, Reply::arrived()).unwrap();
             let trailers = "t\u{1}\0\0\0\u{1}\0\0\0\u{1}\0\0\0t\u{0}1\0";
             assert_eq!(env.take_messages(), ["2", "4", "1", "h200", "body", trailers, "0"]);
             assert_eq!(*exchange.resumed.borrow(), [StreamSide::Request]);
@@ -167,8 +116,7 @@ fn a_failed_call_has_nothing_but_a_status() {
     guarded(|| {
         held(&module, |vm, env, _| {
             let id = env.sent.borrow()[0].id;
-            let reply = Reply { failure: Some("timeout"), ..Reply::default() };
-            vm.on_http_call_response(id, Rc::new(reply)).unwrap();
+            vm.on_http_call_response(id, Reply::failed("timeout")).unwrap();
             assert_eq!(env.take_messages(), ["0", "0", "0", "b", "t", ";timeout"]);
         });
     });
@@ -181,9 +129,9 @@ fn an_answer_is_delivered_once() {
     guarded(|| {
         held(&module, |vm, env, _| {
             let id = env.sent.borrow()[0].id;
-            vm.on_http_call_response(id, arrived()).unwrap();
+            vm.on_http_call_response(id, Reply::arrived()).unwrap();
             env.take_messages();
-            vm.on_http_call_response(id, arrived()).unwrap();
+            vm.on_http_call_response(id, Reply::arrived()).unwrap();
             assert!(env.take_messages().is_empty());
         });
     });
@@ -219,7 +167,7 @@ fn calls_are_the_plugin_s_and_limited() {
         let mut cancelled = env.cancelled.take();
         cancelled.sort();
         assert_eq!((cancelled.as_slice(), vm.calls()), (&ids[..4], 1));
-        vm.on_http_call_response(ids[0], arrived()).unwrap();
+        vm.on_http_call_response(ids[0], Reply::arrived()).unwrap();
         assert!(env.take_messages().is_empty(), "its plugin has gone");
     });
 }
@@ -234,7 +182,7 @@ fn an_answer_comes_after_its_stream_has_gone() {
         assert!(matches!(vm.on_request_headers(stream, 0, true), Ok(Action::Pause(_))));
         vm.finish(stream).unwrap();
         let id = env.sent.borrow()[0].id;
-        vm.on_http_call_response(id, arrived()).unwrap();
+        vm.on_http_call_response(id, Reply::arrived()).unwrap();
         // The write that had no stream to go to is told of; the guest is well.
         assert_eq!(env.take_messages().len(), 8);
         assert_eq!(vm.failed(), None);
@@ -249,10 +197,10 @@ fn a_trap_cuts_all_calls() {
             let plugin = env.sent.borrow()[0].plugin;
             vm.on_tick(plugin).unwrap();
             let ids: Vec<_> = env.sent.borrow().iter().map(|call| call.id).collect();
-            let failure = vm.on_http_call_response(ids[0], arrived()).unwrap_err();
+            let failure = vm.on_http_call_response(ids[0], Reply::arrived()).unwrap_err();
             assert!(matches!(failure, Failure::Trap { callback: "proxy_on_http_call_response", .. }));
             assert_eq!((env.cancelled.take(), vm.calls()), (vec![ids[1]], 0));
-            assert_eq!(vm.on_http_call_response(ids[1], arrived()), Err(Failure::Broken));
+            assert_eq!(vm.on_http_call_response(ids[1], Reply::arrived()), Err(Failure::Broken));
         });
     });
 }

@@ -87,6 +87,13 @@ impl<S: 'static> Linker<S> {
         self.definitions.get(module)?.get(name).map(|known| &known.ty)
     }
 
+    /// Every host function: module, name, type; sorted by module and name.
+    pub fn types(&self) -> impl Iterator<Item = (&str, &str, &FuncType)> {
+        self.definitions.iter().flat_map(|(module, functions)| {
+            functions.iter().map(move |(name, known)| (module.as_str(), name.as_str(), &known.ty))
+        })
+    }
+
     /// Whether every import of `module` is defined here with the same type.
     ///
     /// # Errors

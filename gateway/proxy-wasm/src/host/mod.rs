@@ -29,7 +29,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tollgate_wasmedge::{Func, Linker};
+use tollgate_wasmedge::{Func, FuncType, Linker};
 
 use crate::abi::status::Status;
 use crate::abi::{AbiVersion, LogLevel};
@@ -65,6 +65,11 @@ impl<E: Environment> HostFunctions<E> {
     /// import, and WASI preview 1 under both of its module names.
     pub fn new() -> Self {
         Self { all: Rc::new(link(Capabilities::ALL)), restricted: RefCell::default() }
+    }
+
+    /// Every function that a module may import: module, name, type; sorted by module and name.
+    pub fn types(&self) -> impl Iterator<Item = (&str, &str, &FuncType)> {
+        self.all.types()
     }
 
     /// The functions for a guest of these capabilities. One that may call all of them pays nothing.

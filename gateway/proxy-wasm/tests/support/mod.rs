@@ -2,7 +2,9 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod exchange;
+pub mod fuzz;
 pub mod module;
+pub mod reply;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,7 +18,7 @@ use tollgate_proxy_wasm::{
 };
 use tollgate_wasmedge::Module;
 
-pub use exchange::Exchange;
+pub use exchange::{Exchange, pairs};
 
 /// What a guest logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
