@@ -3,19 +3,33 @@
 use std::path::Path;
 
 use crate::support::{Gateway, Message, Next, Options, Origin, get, post, response, wait_for};
-use crate::toolchain::Language;
 
 const TAG: &str = "blue-7";
 
 /// A gateway with the guest before an upstream; `/without` has no filter.
 fn start(module: &Path, config: &str, origin: &Origin) -> Gateway {
+    start_asking(module, config, origin, origin)
+}
+
+/// One whose guest may call `server` by the name `who`.
+fn start_asking(module: &Path, config: &str, origin: &Origin, server: &Origin) -> Gateway {
     let policy = format!(
-        "upstreams: {{ u: {{ endpoints: ['{}'] }} }}\n\
-         filters: {{ guest: {{ wasm: {{ module: {}, root_id: guest, config: '{config}', start_budget: 5s }} }} }}\n\
+        "upstreams:\n\
+         \x20 u: {{ endpoints: ['{}'] }}\n\
+         \x20 who: {{ endpoints: ['{}'] }}\n\
+         filters:\n\
+         \x20 guest:\n\
+         \x20   wasm:\n\
+         \x20     module: {}\n\
+         \x20     root_id: guest\n\
+         \x20     config: '{config}'\n\
+         \x20     start_budget: 5s\n\
+         \x20     allow: {{ upstreams: [who] }}\n\
          routes:\n\
          - {{ match: {{ path: {{ exact: /without }} }}, forward: {{ upstream: u }} }}\n\
          - {{ filters: [guest], forward: {{ upstream: u }} }}\n",
         origin.address(),
+        server.address(),
         module.display()
     );
     Gateway::start_with(&policy, &Options { workers: 1, log: "info,filter=info" })
@@ -29,7 +43,7 @@ fn last(origin: &Origin) -> Message {
     origin.requests().pop().unwrap()
 }
 
-pub(crate) fn edits_headers(_: Language, module: &Path) {
+pub(crate) fn edits_headers(module: &Path) {
     let origin = Origin::answering(response(200, &[("server", "origin"), ("x-kept", "1")], b"ok"));
     let gateway = start(module, &format!("tag={TAG}"), &origin);
     let answer = gateway.ask(get("/", &[("x-debug", "1"), ("x-guest", "forged"), ("x-kept", "2")]));
@@ -46,7 +60,7 @@ pub(crate) fn edits_headers(_: Language, module: &Path) {
 }
 
 /// Bodies in pieces, with the word across two of them; what is framed anew has the right length.
-pub(crate) fn edits_bodies(_: Language, module: &Path) {
+pub(crate) fn edits_bodies(module: &Path) {
     let origin = Origin::start(|exchange| {
         exchange.read_body()?;
         let pieces = ["no sec", "rets: a secret", " is secret"];
@@ -68,7 +82,7 @@ pub(crate) fn edits_bodies(_: Language, module: &Path) {
     gateway.stop();
 }
 
-pub(crate) fn answers_itself(_: Language, module: &Path) {
+pub(crate) fn answers_itself(module: &Path) {
     let origin = Origin::answering(response(200, &[], b"ok"));
     let gateway = start(module, &format!("tag={TAG};deny=/private"), &origin);
     let mut client = gateway.client();
@@ -84,7 +98,7 @@ pub(crate) fn answers_itself(_: Language, module: &Path) {
 }
 
 /// Shared data by compare and swap, a metric, a timer.
-pub(crate) fn counts(_: Language, module: &Path) {
+pub(crate) fn counts(module: &Path) {
     let origin = Origin::answering(response(200, &[], b"ok"));
     let gateway = start(module, &format!("tag={TAG}"), &origin);
     for count in 1..=5 {
@@ -97,7 +111,7 @@ pub(crate) fn counts(_: Language, module: &Path) {
     gateway.stop();
 }
 
-pub(crate) fn refuses_a_configuration(_: Language, module: &Path) {
+pub(crate) fn refuses_a_configuration(module: &Path) {
     let origin = Origin::answering(response(200, &[], b"ok"));
     let gateway = start(module, &format!("tag={TAG}"), &origin);
     let policy = std::fs::read_to_string(gateway.policy_path()).unwrap();
@@ -110,8 +124,43 @@ pub(crate) fn refuses_a_configuration(_: Language, module: &Path) {
     gateway.stop();
 }
 
+/// The request waits for the answer of another server, or for the news that there is none.
+pub(crate) fn asks_a_server(module: &Path) {
+    let origin = Origin::answering(response(200, &[], b"ok"));
+    let server = Origin::start(|exchange| match (exchange.connection, exchange.number) {
+        (0, 0) => exchange.wire.send(response(200, &[], b"user-7")).map(|()| Next::Keep),
+        (0, 1) => exchange.wire.send(response(403, &[], b"nobody")).map(|()| Next::Keep),
+        // However often the gateway tries.
+        _ => Ok(Next::Close),
+    });
+    let gateway = start_asking(module, &format!("tag={TAG};auth=who"), &origin, &server);
+    let mut client = gateway.client();
+    let allowed = client.ask(get("/auth", &[]));
+    assert_eq!((allowed.status(), allowed.text(), allowed.header("x-guest")), (200, "ok", Some(TAG)));
+    assert_eq!(last(&origin).header("x-auth"), Some("user-7"));
+    let asked = last(&server);
+    assert_eq!((asked.target(), asked.header("host")), ("/check", Some("auth.example")));
+    for _ in 0..2 {
+        let refused = client.ask(get("/auth", &[]));
+        assert_eq!((refused.status(), refused.text()), (401, "who?\n"));
+        assert!(refused.header("x-denied-by").is_some(), "{refused:?}");
+    }
+    assert_eq!(origin.requests().len(), 1);
+    gateway.stop();
+}
+
+/// A server that the policy does not allow, by a name that it has.
+pub(crate) fn may_not_ask_just_any_server(module: &Path) {
+    let origin = Origin::answering(response(200, &[], b"ok"));
+    let gateway = start_asking(module, &format!("tag={TAG};auth=u"), &origin, &origin);
+    let answer = gateway.get("/auth");
+    assert_eq!((answer.status(), answer.text()), (500, "no call\n"));
+    assert_eq!(origin.requests().len(), 0);
+    gateway.stop();
+}
+
 /// A crash ends its request and nothing else; the next one finds a new VM.
-pub(crate) fn survives_its_crash(_: Language, module: &Path) {
+pub(crate) fn survives_its_crash(module: &Path) {
     let origin = Origin::answering(response(200, &[], b"ok"));
     let gateway = start(module, &format!("tag={TAG}"), &origin);
     for _ in 0..3 {
@@ -124,7 +173,7 @@ pub(crate) fn survives_its_crash(_: Language, module: &Path) {
 }
 
 /// Go's scheduler, collector and clock work; files and variables are not there.
-pub(crate) fn runs_its_runtime(_: Language, module: &Path) {
+pub(crate) fn runs_its_runtime(module: &Path) {
     let origin = Origin::answering(response(200, &[], b"ok"));
     let gateway = start(module, &format!("tag={TAG}"), &origin);
     for _ in 0..3 {

@@ -10,26 +10,30 @@ mod contract;
 mod support;
 mod toolchain;
 
-/// A module of tests for each language.
+/// A module of tests for each language: the contract, and what some have beyond it.
 macro_rules! languages {
-    ($($name:ident: $language:ident, [$($test:ident),+];)+) => {
+    ($($name:ident: $language:ident $(+ $more:ident)?;)+) => {
         $(mod $name {
-            use crate::toolchain::{Language, built};
-            $(#[test]
-            fn $test() {
-                if let Some(module) = built(Language::$language) {
-                    crate::contract::$test(Language::$language, &module);
-                }
-            })+
+            languages!(@tests $language: edits_headers, edits_bodies, answers_itself, counts,
+                asks_a_server, may_not_ask_just_any_server, refuses_a_configuration, survives_its_crash $(, $more)?);
+        })+
+    };
+    (@tests $language:ident: $($test:ident),+) => {
+        $(#[test]
+        fn $test() {
+            if let Some(module) = crate::toolchain::built(crate::toolchain::Language::$language) {
+                crate::contract::$test(&module);
+            }
         })+
     };
 }
 
 languages! {
-    c: C, [edits_headers, edits_bodies, answers_itself, counts, refuses_a_configuration, survives_its_crash];
-    cpp: Cpp, [edits_headers, edits_bodies, answers_itself, counts, refuses_a_configuration, survives_its_crash];
-    go: Go, [edits_headers, edits_bodies, answers_itself, counts, refuses_a_configuration, survives_its_crash, runs_its_runtime];
-    assemblyscript: AssemblyScript, [edits_headers, edits_bodies, answers_itself, counts, refuses_a_configuration, survives_its_crash];
-    rust_0_2_5: Rust025, [edits_headers, edits_bodies, answers_itself, counts, refuses_a_configuration, survives_its_crash];
-    rust_0_2_0: Rust020, [edits_headers, edits_bodies, answers_itself, counts, refuses_a_configuration, survives_its_crash];
+    c: C;
+    cpp: Cpp;
+    go: Go + runs_its_runtime;
+    assemblyscript: AssemblyScript;
+    rust_0_2_5: Rust025;
+    rust_0_2_0: Rust020;
+    rust_0_1_4: Rust014;
 }

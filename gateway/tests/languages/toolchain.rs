@@ -24,6 +24,7 @@ pub(crate) enum Language {
     AssemblyScript,
     Rust025,
     Rust020,
+    Rust014,
 }
 
 impl Language {
@@ -34,7 +35,7 @@ impl Language {
             Self::Cpp => "cpp",
             Self::Go => "go",
             Self::AssemblyScript => "assemblyscript",
-            Self::Rust025 | Self::Rust020 => "rust",
+            Self::Rust025 | Self::Rust020 | Self::Rust014 => "rust",
         }
     }
 
@@ -55,6 +56,7 @@ impl Language {
             Self::AssemblyScript => &["assemblyscript"],
             Self::Rust025 => &["rust", "rust/sdk-0.2.5"],
             Self::Rust020 => &["rust", "rust/sdk-0.2.0"],
+            Self::Rust014 => &["rust", "rust/sdk-0.1.4"],
         }
     }
 }
@@ -128,7 +130,7 @@ fn commands(language: Language, out: &Path) -> (Command, Vec<Command>) {
         }
         Language::Go => go(&sources, &module, out),
         Language::AssemblyScript => assemblyscript(&sources, &module, out),
-        Language::Rust025 | Language::Rust020 => cargo(&sources, &module, out),
+        Language::Rust025 | Language::Rust020 | Language::Rust014 => cargo(&sources, &module, out),
     }
 }
 
