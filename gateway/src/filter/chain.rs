@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::run::Shadows;
 use super::wasm::Plugin;
 use crate::limit::Limiter;
 use crate::policy::fault::OnFailure;
@@ -22,6 +23,8 @@ pub struct FilterInstance {
     pub on_failure: OnFailure,
     /// Where its calls are counted.
     pub metrics: Handle<FilterMetrics>,
+    /// Those of its exchanges that it has not decided on, if it is in shadow.
+    pub shadows: Shadows,
 }
 
 impl FilterInstance {
@@ -30,6 +33,21 @@ impl FilterInstance {
         self.metrics.failure(why);
         if let (Kind::Wasm(plugin), true) = (&self.kind, why != FilterFailure::CircuitOpen) {
             plugin.note_failure(reason);
+        }
+    }
+
+    /// Looks through the exchanges that it may still decide on. For the sweep.
+    pub fn sweep_shadows(&self) {
+        if let Some(plugin) = self.in_shadow() {
+            self.shadows.sweep(self, plugin.definition().calls.timeout);
+        }
+    }
+
+    /// The guest, if nothing it says is to take effect.
+    pub(super) fn in_shadow(&self) -> Option<&Rc<Plugin>> {
+        match (&self.kind, self.on_failure) {
+            (Kind::Wasm(plugin), OnFailure::Shadow) => Some(plugin),
+            _ => None,
         }
     }
 

@@ -83,7 +83,7 @@ pub struct Exchange {
     pub(super) bodies: [RefCell<Option<Body>>; 2],
     pub(super) properties: RefCell<Vec<Property>>,
     /// Whether the route is to be looked up again.
-    is_route_stale: Cell<bool>,
+    pub(super) is_route_stale: Cell<bool>,
     pub(super) signals: Signals,
     /// Facts for properties that only the spine knows.
     pub(super) route: RefCell<Option<std::sync::Arc<str>>>,
@@ -205,6 +205,7 @@ impl Exchange {
 }
 
 /// A property that a guest has set.
+#[derive(Clone)]
 pub(super) struct Property {
     /// Its name in the filter state.
     pub(super) key: Box<[u8]>,

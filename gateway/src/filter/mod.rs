@@ -7,11 +7,14 @@
 //! * [`BodyPipe`]: one side's body on its way through the chain, held back where a filter pauses.
 //! * `native/`: filters in Rust, one file each. `wasm/`: the adapter to `tollgate-proxy-wasm`.
 //!
+//! A filter in shadow (`on_failure: shadow`) has a copy of the exchange to itself: `run/shadow.rs`.
+//!
 //! A chain is a loop over an enum; nothing is boxed, and a route without filters costs one branch.
 //! Limits: 64 filters in a chain, `limits.buffer_bytes` held back per filter and side.
 
 mod body;
 mod chain;
+mod copy;
 mod edit;
 mod exchange;
 mod native;
@@ -24,5 +27,5 @@ pub use body::{BodyPipe, Fed, PipeError};
 pub use chain::{Chain, FILTERS_MAX, FilterInstance, Kind};
 pub use exchange::{Client, Exchange, RequestHead, ResponseHead, Side};
 pub use reply::Reply;
-pub use run::{Ended, FilterError, HeadersOutcome, Interrupted, Run};
+pub use run::{Ended, FilterError, Foreseen, HeadersOutcome, Interrupted, Run, Shadows};
 pub use signals::Waiter;

@@ -26,6 +26,7 @@ pub(super) struct Signals {
     reply: RefCell<Option<(usize, Reply)>>,
     closed_by: Cell<Option<usize>>,
     refused: Cell<Option<(usize, Refusal)>>,
+    has_edited: Cell<bool>,
     /// One bit per position and side.
     resumed: [Cell<u64>; 2],
     wakers: [RefCell<Option<Waker>>; 3],
@@ -49,6 +50,21 @@ impl Signals {
 
     pub(super) fn closed_by(&self) -> Option<usize> {
         self.closed_by.get()
+    }
+
+    /// Whether a filter closed the stream since this was last asked.
+    pub(super) fn take_closed(&self) -> bool {
+        self.closed_by.take().is_some()
+    }
+
+    /// A filter changed something. Only filters in shadow are asked.
+    pub(super) fn edited(&self) {
+        self.has_edited.set(true);
+    }
+
+    /// Whether a filter changed something since this was last asked.
+    pub(super) fn take_edited(&self) -> bool {
+        self.has_edited.take()
     }
 
     /// The first of a filter counts. One that another filter left behind, in the end of its part, must

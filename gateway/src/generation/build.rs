@@ -10,14 +10,14 @@ use super::blueprint::Blueprint;
 use super::modules::wasm_filters;
 use super::retire::{Retirements, Serving};
 use crate::filter::wasm::{Environment, Guests, Plugin, Reach, VmKey, VmSlot};
-use crate::filter::{Chain, FilterInstance, Kind};
+use crate::filter::{Chain, FilterInstance, Kind, Shadows};
 use crate::policy::Policy;
 use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Filter, FilterKind, WasmFilter};
 use crate::policy::route::{Action, DirectResponse, Redirect, Route};
 use crate::policy::upstream::Upstream;
 use crate::proxy::Outgoing;
-use crate::telemetry::metrics::{FilterMetrics, Handle, RouteMetrics, UpstreamMetrics};
+use crate::telemetry::metrics::{Handle, RouteMetrics, UpstreamMetrics};
 use crate::upstream::{Courier, EndpointName, UpstreamPool, Upstreams};
 
 /// The worker that builds.
@@ -49,7 +49,7 @@ pub struct Generation {
     /// Each upstream's metrics, for the sweep.
     pub upstream_metrics: Vec<(Arc<str>, Handle<UpstreamMetrics>)>,
     /// Its guests, for the sweep.
-    guests: Vec<(Rc<Plugin>, Handle<FilterMetrics>)>,
+    guests: Vec<Rc<FilterInstance>>,
     /// What its guests may call, for when it is in force.
     reaches: Vec<(Rc<Plugin>, Rc<Reach>)>,
     slots: Vec<Rc<VmSlot>>,
@@ -138,8 +138,7 @@ impl Generation {
                 route: Arc::clone(route),
             });
         }
-        let guests = filters.values().filter_map(|filter| filter.guest());
-        let guests = guests.map(|(plugin, metrics)| (Rc::clone(plugin), metrics.clone())).collect();
+        let guests = filters.into_values().filter(|filter| filter.guest().is_some()).collect();
         Ok(Self {
             routes,
             upstreams,
@@ -169,7 +168,9 @@ impl Generation {
 
     /// Publishes how its guests are. For the sweep.
     pub fn publish_guests(&self) {
-        for (plugin, metrics) in &self.guests {
+        for filter in &self.guests {
+            filter.sweep_shadows();
+            let Some((plugin, metrics)) = filter.guest() else { continue };
             metrics.set_health(plugin.health());
             metrics.restarts.add(plugin.take_restarts());
         }
@@ -200,7 +201,8 @@ fn instance(
         }
     };
     let metrics = blueprint.filters.get(index).ok_or_else(|| missing("metrics for"))?.worker(site.worker);
-    Ok(FilterInstance { name: Arc::clone(&filter.name), kind, on_failure, metrics })
+    let name = Arc::clone(&filter.name);
+    Ok(FilterInstance { name, kind, on_failure, metrics, shadows: Shadows::default() })
 }
 
 /// What the filter may call.

@@ -134,6 +134,7 @@ fn of_wasm(wasm: &WasmFilter) -> Vec<Fact> {
     let on_failure = match on_failure {
         OnFailure::Closed => "closed",
         OnFailure::Open => "open",
+        OnFailure::Shadow => "shadow",
     };
     let BodyModes { request, response } = bodies;
     let Allow { upstreams, hosts, functions } = allow;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// What becomes of a request when a filter fails.
+/// What becomes of a request when a filter fails, and whether its verdicts take effect otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnFailure {
     /// It is refused with 503.
@@ -11,6 +11,8 @@ pub enum OnFailure {
     Closed,
     /// It goes on without the filter.
     Open,
+    /// It goes on, and so it does whatever the filter says: that is only counted and logged.
+    Shadow,
 }
 
 /// When a filter that keeps failing is kept from running, and for how long. Of one worker: each has its

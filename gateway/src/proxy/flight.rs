@@ -14,10 +14,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::error::ProxyError;
-use crate::filter::{Exchange, Run};
+use crate::filter::{Exchange, Foreseen, Run};
 use crate::generation::{Generation, RouteRuntime};
 use crate::telemetry::Timestamp;
-use crate::telemetry::access_log::{EndedBy, Record, Text, UpstreamRecord};
+use crate::telemetry::access_log::{EndedBy, Record, ShadowRecord, Text, UpstreamRecord};
 use crate::telemetry::metrics::StatusClass;
 use crate::worker::{ConnectionState, Worker};
 
@@ -130,10 +130,23 @@ impl Flight {
             upstream: self.upstream.take(),
             user_agent: seen.user_agent.as_ref().map(|agent| text(agent, Text::SHORT_MAX)),
             ended_by,
+            shadow: self
+                .run
+                .get()
+                .map(Run::take_foreseen)
+                .unwrap_or_default()
+                .into_iter()
+                .map(shadow)
+                .collect(),
             error: self.error.get(),
             generation: self.generation.blueprint.number,
         }
     }
+}
+
+fn shadow(foreseen: Foreseen) -> ShadowRecord {
+    let Foreseen { filter, phase, verdict, status, reason } = foreseen;
+    ShadowRecord { filter, phase, verdict, status, reason: Text::clip(reason, Text::SHORT_MAX) }
 }
 
 impl Drop for Flight {

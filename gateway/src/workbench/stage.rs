@@ -11,6 +11,7 @@ use tollgate_proxy_wasm::{GuestMetrics, HostFunctions, MetricValue};
 use crate::filter::wasm::{Environment, Guests, Plugin};
 use crate::filter::{Chain, Client, Exchange, Kind, RequestHead};
 use crate::generation::{Blueprint, BuildError, Compiled, Generation, Modules, Site};
+use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Allow, Filter, FilterKind};
 use crate::policy::route::Route;
 use crate::policy::{self, Diagnostics, Loaded};
@@ -141,11 +142,15 @@ impl Stage {
     }
 }
 
-/// The filter, which may call these upstreams and nothing else.
+/// The filter, which may call these upstreams and nothing else. What it says takes effect, even if it is
+/// in shadow in the policy.
 fn allowed(filter: &Filter, upstreams: &[(Arc<str>, SocketAddr)]) -> Arc<Filter> {
     let mut filter = filter.clone();
     if let FilterKind::Wasm(wasm) = &mut filter.kind {
         let names = upstreams.iter().map(|(name, _)| Arc::clone(name)).collect();
+        if wasm.on_failure == OnFailure::Shadow {
+            wasm.on_failure = OnFailure::Closed;
+        }
         wasm.allow = Allow { upstreams: names, hosts: Arc::default(), functions: wasm.allow.functions };
     }
     Arc::new(filter)

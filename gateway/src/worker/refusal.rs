@@ -73,6 +73,7 @@ pub(super) fn note(worker: &Worker, peer: &Peer, refusal: Refusal, duration: Dur
         upstream: None,
         user_agent: None,
         ended_by: None,
+        shadow: Vec::new(),
         error: Some(refusal.word()),
         generation: generation.blueprint.number,
     });

@@ -12,6 +12,7 @@ mod native;
 mod pauses;
 mod phases;
 mod queues;
+mod shadow;
 mod shipped;
 mod state;
 #[path = "../support/mod.rs"]

@@ -95,7 +95,7 @@ fn request(trigger: &str) -> String {
 fn every_phase(fault: &str) {
     let (_, kind, code) = FAULTS.into_iter().find(|(name, ..)| *name == fault).unwrap();
     for (export, phase, closed) in PHASES {
-        for on_failure in ["closed", "open"] {
+        for on_failure in ["closed", "open", "shadow"] {
             let case = format!("{fault} in {export}, {on_failure}");
             let origin = origin_with_trailers();
             let module = with(&failing_in(export, code));
@@ -109,7 +109,7 @@ fn every_phase(fault: &str) {
             let good = (200, "body".to_owned());
             let refused = (503, "Refused by policy.\n".to_owned());
             match (on_failure, closed, answer) {
-                ("open", _, answer) | (_, Closed::Answered, answer) => {
+                ("open" | "shadow", _, answer) | (_, Closed::Answered, answer) => {
                     assert_eq!(answer.unwrap(), good, "{case}")
                 }
                 (_, Closed::RefusedOrCut, Err(_)) => {}
@@ -122,6 +122,12 @@ fn every_phase(fault: &str) {
             let line = &log[1];
             match on_failure {
                 "open" => assert_eq!((line.get("ended_by"), line.get("error")), (None, None), "{case}"),
+                "shadow" => {
+                    assert_eq!((line.get("ended_by"), line.get("error")), (None, None), "{case}");
+                    let shadow = &line["shadow"][0];
+                    let said = (&shadow["filter"], &shadow["phase"], &shadow["verdict"]);
+                    assert_eq!(said, (&json!("sick"), &json!(phase), &json!("fail")), "{case}");
+                }
                 _ => {
                     let ended = &line["ended_by"];
                     assert_eq!(

@@ -11,10 +11,13 @@
 //! What a stage lets go is the next one's piece. While a stage gathers, or holds the beginning back, the
 //! head waits ([`BodyPipe::poll_begin`]): filters may still change it, or answer instead.
 //!
+//! Filters in shadow stand beside the way ([`watch`]).
+//!
 //! A pause in the one callback of a gathering stage holds everything, trailers too, until the filter
 //! resumes the stream: it has seen all that it will see.
 
 mod stage;
+mod watch;
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
@@ -24,9 +27,10 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use self::stage::{Intake, Stage};
+use self::watch::Watcher;
 use super::exchange::Side;
 use super::reply::Reply;
-use super::run::{FilterError, Run};
+use super::run::{FilterError, Looker, Run};
 use super::signals::Waiter;
 
 /// Why a body cannot go on.
@@ -56,6 +60,7 @@ enum Piece {
 pub struct BodyPipe {
     side: Side,
     stages: Vec<Stage>,
+    watchers: Vec<Watcher>,
     out: VecDeque<Frame<Bytes>>,
     has_read_all: bool,
     /// The end has come out of the last stage.
@@ -75,13 +80,26 @@ impl BodyPipe {
     /// The way of `side`'s body through the filters of `run` that look at bodies; `None` if none does.
     pub fn new(run: &Run, side: Side) -> Option<Self> {
         let max = run.exchange().buffer_bytes_max;
-        let stages = run.body_modes(side).into_iter();
-        let stages: Vec<_> = stages.map(|(position, mode)| Stage::new(position, mode, max)).collect();
-        if stages.is_empty() {
+        let lookers = run.lookers(side);
+        if lookers.is_empty() {
             return None;
         }
-        let out = VecDeque::new();
-        Some(Self { side, stages, out, has_read_all: false, has_ended: false, has_new_length: false })
+        let (mut stages, mut watchers) = (Vec::with_capacity(lookers.len()), Vec::new());
+        for Looker { position, mode, is_shadow } in lookers {
+            match is_shadow {
+                false => stages.push(Stage::new(position, mode, max)),
+                true => watchers.push(Watcher::new(position, stages.len(), mode, max)),
+            }
+        }
+        Some(Self {
+            side,
+            stages,
+            watchers,
+            out: VecDeque::new(),
+            has_read_all: false,
+            has_ended: false,
+            has_new_length: false,
+        })
     }
 
     /// Waits until the head may go: until the filters let the first frame, or the end, go. A body whose
@@ -201,6 +219,9 @@ impl BodyPipe {
 
     /// A piece arrives at the stage at `index`, or has passed the last one.
     fn pass(&mut self, run: &Run, index: usize, piece: Piece) -> Result<(), PipeError> {
+        for watcher in self.watchers.iter_mut().filter(|watcher| watcher.stage == index) {
+            watcher.see(run, self.side, &piece);
+        }
         match self.stages.get(index).map(|stage| stage.intake) {
             None => self.emit(run, piece),
             Some(Intake::Each) => return self.show(run, index, piece),

@@ -44,15 +44,23 @@ pub(super) enum Intake {
     Nothing,
 }
 
+impl Intake {
+    /// What a filter with this mode takes in, and how many bytes of it at once; `max` if the mode has no
+    /// limit of its own.
+    pub(super) fn of(mode: BodyMode, max: usize) -> (Self, usize) {
+        match mode {
+            BodyMode::None => (Self::Nothing, 0),
+            BodyMode::Stream => (Self::Each, max),
+            BodyMode::Buffer(max) => (Self::Whole, max.get() as usize),
+            BodyMode::Peek(max) => (Self::Beginning, max.get() as usize),
+        }
+    }
+}
+
 impl Stage {
     /// The filter at `position`; it may hold `max` bytes back if its mode has no limit of its own.
     pub(super) fn new(position: usize, mode: BodyMode, max: usize) -> Self {
-        let (intake, shown_max) = match mode {
-            BodyMode::None => (Intake::Nothing, 0),
-            BodyMode::Stream => (Intake::Each, max),
-            BodyMode::Buffer(max) => (Intake::Whole, max.get() as usize),
-            BodyMode::Peek(max) => (Intake::Beginning, max.get() as usize),
-        };
+        let (intake, shown_max) = Intake::of(mode, max);
         Self {
             position,
             intake,
@@ -292,7 +300,7 @@ pub(super) fn body_phase(side: Side) -> Phase {
     }
 }
 
-fn trailers_phase(side: Side) -> Phase {
+pub(super) fn trailers_phase(side: Side) -> Phase {
     match side {
         Side::Request => Phase::RequestTrailers,
         Side::Response => Phase::ResponseTrailers,
@@ -300,7 +308,7 @@ fn trailers_phase(side: Side) -> Phase {
 }
 
 /// What was held, and what has come.
-fn join(held: &mut Bytes, more: Bytes) -> Bytes {
+pub(super) fn join(held: &mut Bytes, more: Bytes) -> Bytes {
     if held.is_empty() {
         return more;
     }

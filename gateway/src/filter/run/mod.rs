@@ -1,7 +1,9 @@
 //! One exchange's way through its chain: which filters ran, and calling them. `verdict` reads what a
-//! callback came to, `pause` waits for a filter that holds the exchange back.
+//! callback came to, `pause` waits for a filter that holds the exchange back, `shadow` shows it to filters
+//! whose verdicts count for nothing.
 
 mod pause;
+mod shadow;
 mod verdict;
 
 use std::cell::{Cell, RefCell};
@@ -19,6 +21,9 @@ use super::wasm::{Context, Plugin, Seat};
 use crate::limit::Decision;
 use crate::policy::bodies::BodyMode;
 use crate::telemetry::Phase;
+use shadow::Shadow;
+pub(super) use shadow::Sighted;
+pub use shadow::{Foreseen, Shadows};
 use verdict::kind_of_refusal;
 
 /// What a chain made of a side's headers.
@@ -86,6 +91,16 @@ enum Part {
     Native,
     Limited(Decision),
     Guest(Context),
+    Shadow(Box<Shadow>),
+}
+
+/// A filter that looks at a body.
+pub(super) struct Looker {
+    pub(super) position: usize,
+    /// How much of it the filter is shown.
+    pub(super) mode: BodyMode,
+    /// Whether it may only look.
+    pub(super) is_shadow: bool,
 }
 
 /// One exchange's way through its chain.
@@ -96,13 +111,21 @@ pub struct Run {
     /// Filters that have seen the request: the response passes these.
     ran: Cell<usize>,
     ended: RefCell<Option<Ended>>,
+    foreseen: RefCell<Vec<Foreseen>>,
 }
 
 impl Run {
     /// A way that begins.
     pub fn new(chain: Rc<Chain>, exchange: Rc<Exchange>) -> Self {
         let parts = RefCell::new(Vec::with_capacity(chain.filters.len()));
-        Self { chain, exchange, parts, ran: Cell::new(0), ended: RefCell::default() }
+        Self {
+            chain,
+            exchange,
+            parts,
+            ran: Cell::new(0),
+            ended: RefCell::default(),
+            foreseen: RefCell::default(),
+        }
     }
 
     /// Whether any filter is a guest.
@@ -153,13 +176,16 @@ impl Run {
         }
     }
 
-    /// The filters that look at the body of `side`, in the order of that side: their positions, and how
-    /// much of it they are shown.
-    pub(super) fn body_modes(&self, side: Side) -> Vec<(usize, BodyMode)> {
+    /// The filters that look at the body of `side`, in the order of that side.
+    pub(super) fn lookers(&self, side: Side) -> Vec<Looker> {
         let parts = self.parts.borrow();
-        let mode = |position| match parts.get(position) {
-            Some(Part::Guest(context)) => context.body_mode(side).map(|mode| (position, mode)),
-            _ => None,
+        let mode = |position| {
+            let (context, is_shadow) = match parts.get(position)? {
+                Part::Guest(context) => (context, false),
+                Part::Shadow(shadow) => (shadow.context(), true),
+                Part::Absent | Part::Native | Part::Limited(_) => return None,
+            };
+            context.body_mode(side).map(|mode| Looker { position, mode, is_shadow })
         };
         match side {
             Side::Request => (0..self.ran.get()).filter_map(mode).collect(),
@@ -195,6 +221,11 @@ impl Run {
     /// The request enters a filter.
     fn enter(&self, position: usize, end_of_stream: bool) -> Result<Verdict, FilterError> {
         let filter = &self.chain.filters[position];
+        if let Some(plugin) = filter.in_shadow() {
+            let part = self.enter_shadow(position, filter, plugin, end_of_stream);
+            self.parts.borrow_mut().push(part);
+            return Ok(Verdict::Continue);
+        }
         let started = Instant::now();
         let (part, verdict) = match &filter.kind {
             Kind::RateLimit(limiter) => {
@@ -248,6 +279,10 @@ impl Run {
     /// The response enters a filter.
     fn respond(&self, position: usize, end_of_stream: bool) -> Result<Verdict, FilterError> {
         let filter = &self.chain.filters[position];
+        if filter.in_shadow().is_some() {
+            self.shadow_response(position, end_of_stream);
+            return Ok(Verdict::Continue);
+        }
         let started = Instant::now();
         self.rehome(position, filter);
         let parts = self.parts.borrow();
@@ -297,11 +332,15 @@ impl Run {
     /// Ends every filter's part, guests' `on_done`, `on_log` and `on_delete` included.
     pub fn finish(&self) {
         let parts = std::mem::take(&mut *self.parts.borrow_mut());
-        for (position, part) in parts.iter().enumerate() {
-            if let Part::Guest(context) = part
-                && let Err(failure) = context.end()
-            {
-                self.failed_at_end(position, &failure);
+        for (position, part) in parts.into_iter().enumerate() {
+            match part {
+                Part::Guest(context) => {
+                    if let Err(failure) = context.end() {
+                        self.failed_at_end(position, &failure);
+                    }
+                }
+                Part::Shadow(shadow) => self.finish_shadow(position, shadow),
+                Part::Absent | Part::Native | Part::Limited(_) => {}
             }
         }
     }

@@ -102,7 +102,8 @@ impl Run {
             self.parts.borrow_mut().get_mut(position).map(|part| std::mem::replace(part, Part::Absent));
         drop(part);
         match filter.on_failure {
-            OnFailure::Open => {
+            // One in shadow does not get here.
+            OnFailure::Open | OnFailure::Shadow => {
                 tracing::debug!(filter = &*filter.name, reason, "a filter failed open");
                 Ok(())
             }
@@ -133,7 +134,7 @@ impl Run {
     }
 }
 
-fn kind_of(failure: &Failure) -> FilterFailure {
+pub(super) fn kind_of(failure: &Failure) -> FilterFailure {
     match failure {
         Failure::Budget { .. } => FilterFailure::Budget,
         Failure::Trap { .. } => FilterFailure::Trap,
@@ -149,7 +150,7 @@ pub(super) fn kind_of_refusal(error: &BeginError) -> FilterFailure {
     }
 }
 
-fn side_of(phase: Phase) -> Side {
+pub(super) fn side_of(phase: Phase) -> Side {
     match phase {
         Phase::RequestHeaders | Phase::RequestBody | Phase::RequestTrailers => Side::Request,
         Phase::ResponseHeaders

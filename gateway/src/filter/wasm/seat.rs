@@ -24,6 +24,10 @@ impl Seat {
         Self { exchange, position }
     }
 
+    fn edited<E>(&self, result: Result<(), E>) -> Result<(), E> {
+        result.inspect(|()| self.exchange.signals.edited())
+    }
+
     fn write(&self, map: MapType, how: Write, name: &[u8], value: &[u8]) -> Result<(), MapError> {
         let exchange = &*self.exchange;
         match map {
@@ -173,26 +177,26 @@ impl Stream for Seat {
     }
 
     fn map_set(&self, map: MapType, name: &[u8], value: &[u8]) -> Result<(), MapError> {
-        self.write(map, Write::Set, name, value)
+        self.edited(self.write(map, Write::Set, name, value))
     }
 
     fn map_add(&self, map: MapType, name: &[u8], value: &[u8]) -> Result<(), MapError> {
-        self.write(map, Write::Add, name, value)
+        self.edited(self.write(map, Write::Add, name, value))
     }
 
     fn map_remove(&self, map: MapType, name: &[u8]) -> Result<(), MapError> {
-        match map {
+        self.edited(match map {
             MapType::RequestHeaders if self.exchange.request_sent.get() => Err(MapError::Unavailable),
             MapType::RequestHeaders => edit::remove(&mut self.exchange.request.borrow_mut().headers, name),
             MapType::ResponseHeaders => self.with_response(|head| edit::remove(&mut head.headers, name)),
             MapType::RequestTrailers | MapType::ResponseTrailers => {
                 self.with_trailers(side_of(map), |map| edit::remove(map, name))
             }
-        }
+        })
     }
 
     fn map_replace_all(&self, map: MapType, pairs: &[Pair<'_>]) -> Result<(), MapError> {
-        self.restore_on_error(map, || self.replace(map, pairs))
+        self.edited(self.restore_on_error(map, || self.replace(map, pairs)))
     }
 
     fn body_len(&self, side: StreamSide) -> Option<usize> {
@@ -222,7 +226,7 @@ impl Stream for Seat {
     ) -> Result<(), BufferError> {
         let mut body = self.exchange.body(side).borrow_mut();
         let body = body.as_mut().ok_or(BufferError::Unavailable)?;
-        body.splice(start, size, data)
+        self.edited(body.splice(start, size, data))
     }
 
     fn property<R>(&self, path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
@@ -230,7 +234,7 @@ impl Stream for Seat {
     }
 
     fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), PropertyError> {
-        properties::write(&self.exchange, path, value)
+        self.edited(properties::write(&self.exchange, path, value))
     }
 
     fn clear_route_cache(&self) {

@@ -13,7 +13,7 @@ use super::calls::HttpReply;
 use super::environment::{Environment, Guests};
 use super::plugin::Plugin;
 use crate::filter::exchange::Exchange;
-use crate::policy::fault::Circuit;
+use crate::policy::fault::{Circuit, OnFailure};
 use crate::policy::filter::WasmFilter;
 
 /// What makes two filters share a VM.
@@ -28,6 +28,8 @@ pub struct VmKey {
     memory_pages_max: u32,
     capabilities: Capabilities,
     start_budget: Duration,
+    /// What a filter in shadow breaks must be its own.
+    is_shadow: bool,
 }
 
 impl VmKey {
@@ -42,6 +44,7 @@ impl VmKey {
             memory_pages_max: filter.memory_pages_max.get(),
             capabilities: filter.allow.functions,
             start_budget: filter.start_budget,
+            is_shadow: filter.on_failure == OnFailure::Shadow,
         }
     }
 

@@ -157,6 +157,7 @@ pub(super) enum BodyMode {
 pub(super) enum OnFailure {
     Closed,
     Open,
+    Shadow,
 }
 
 #[derive(Deserialize, Default)]

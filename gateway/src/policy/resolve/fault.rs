@@ -56,6 +56,7 @@ pub(super) fn circuit(place: Place<'_>, field: &Field<raw::Circuit>) -> Option<C
 pub(super) fn on_failure(field: &Field<raw::OnFailure>) -> OnFailure {
     match field.given() {
         Some(raw::OnFailure::Open) => OnFailure::Open,
+        Some(raw::OnFailure::Shadow) => OnFailure::Shadow,
         Some(raw::OnFailure::Closed) | None => OnFailure::Closed,
     }
 }
@@ -64,26 +65,24 @@ pub(super) fn role(field: &Field<raw::Role>) -> Option<Role> {
     field.given().map(|raw::Role::Authentication| Role::Authentication)
 }
 
-/// A filter that tells who may pass must not be passed when it fails.
+/// A filter that tells who may pass must not be passed when it fails, or always.
 pub(super) fn check(place: Place<'_>, name: &str, filter: &WasmFilter) {
-    let word = match filter.on_failure {
+    let (word, passed) = match filter.on_failure {
         OnFailure::Closed => return,
-        OnFailure::Open => "open",
+        OnFailure::Open => ("open", "passed when it fails"),
+        OnFailure::Shadow => ("shadow", "passed whatever it says"),
     };
     let on_failure = place.key("on_failure");
     if filter.role == Some(Role::Authentication) {
-        let problem = Problem::new("a filter for authentication would be passed when it fails")
+        let problem = Problem::new(format!("a filter for authentication would be {passed}"))
             .expected("`closed`")
             .found(quoted(word))
             .help("close it, or do without `role: authentication`")
             .see(place.report.place(&place.key("role").at, "`role`"));
         on_failure.error(problem);
     } else if let Some(guard) = guard_in(name) {
-        let problem = Problem::new(format!(
-            "{} sounds like authentication, and is passed when it fails",
-            quoted(guard)
-        ))
-        .help("close it and mark it with `role: authentication`, or give it another name");
+        let problem = Problem::new(format!("{} sounds like authentication, and is {passed}", quoted(guard)))
+            .help("close it and mark it with `role: authentication`, or give it another name");
         on_failure.warn(problem);
     }
 }

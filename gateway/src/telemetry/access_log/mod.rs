@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use record::{EndedBy, Record, Text, UpstreamRecord};
+pub use record::{EndedBy, Record, ShadowRecord, Text, UpstreamRecord};
 
 use super::metrics::Counter;
 use writer::{Output, Writer};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde::{Serialize, Serializer};
 
+use crate::telemetry::metrics::ShadowVerdict;
 use crate::telemetry::{Phase, Timestamp};
 
 /// One request. Serialises as one JSON object; what is `None` is left out.
@@ -50,6 +51,9 @@ pub struct Record {
     /// The filter that answered, denied or failed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<EndedBy>,
+    /// What filters in shadow would have done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<ShadowRecord>,
     /// What went wrong, in the gateway's own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
@@ -86,6 +90,23 @@ pub struct EndedBy {
     pub reason: Text,
 }
 
+/// What a filter in shadow would have done.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShadowRecord {
+    /// The filter's name.
+    pub filter: Arc<str>,
+    /// Where it was.
+    pub phase: Phase,
+    /// What it would have done.
+    pub verdict: ShadowVerdict,
+    /// The status of the answer that it would have given.
+    #[serde(serialize_with = "status", skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusCode>,
+    /// Why, shortly.
+    #[serde(skip_serializing_if = "Text::is_empty")]
+    pub reason: Text,
+}
+
 /// A string of bounded length from somewhere that is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -98,6 +119,11 @@ impl Text {
     pub const HOST_MAX: usize = 255;
     /// A bound for everything else.
     pub const SHORT_MAX: usize = 256;
+
+    /// Whether it has no character.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 
     /// The first `max` bytes, to the end of the last whole character, with `…` if that is not all.
     /// Bytes that are not UTF-8 become U+FFFD.

@@ -27,6 +27,7 @@ fn record(path: &str) -> Record {
         upstream: None,
         user_agent: None,
         ended_by: None,
+        shadow: Vec::new(),
         error: None,
         generation: 3,
     }

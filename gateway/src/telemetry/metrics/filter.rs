@@ -14,6 +14,7 @@ use crate::telemetry::{Phase, Timestamp};
 pub struct FilterMetrics {
     phases: [PhaseMetrics; Phase::ALL.len()],
     failures: [Counter; FilterFailure::ALL.len()],
+    shadow: [Counter; ShadowVerdict::ALL.len()],
     /// Instances built to replace one that failed.
     pub restarts: Counter,
     /// 1 while the filter's circuit is open on this worker, else 0.
@@ -113,6 +114,49 @@ pub enum FilterFailure {
     CircuitOpen,
 }
 
+/// What a filter in shadow would have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShadowVerdict {
+    /// It changed a head, a body, trailers or a property.
+    Edit,
+    /// It held the exchange back.
+    Pause,
+    /// It denied the request: its answer was 4xx.
+    Deny,
+    /// It answered in the upstream's place.
+    Respond,
+    /// It closed the stream.
+    Close,
+    /// It failed.
+    Fail,
+    /// The body was larger than it may be shown, or held back.
+    TooLarge,
+}
+
+impl ShadowVerdict {
+    const ALL: [Self; 7] =
+        [Self::Edit, Self::Pause, Self::Deny, Self::Respond, Self::Close, Self::Fail, Self::TooLarge];
+
+    /// As it is written in labels and fields.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Edit => "edit",
+            Self::Pause => "pause",
+            Self::Deny => "deny",
+            Self::Respond => "respond",
+            Self::Close => "close",
+            Self::Fail => "fail",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+impl serde::Serialize for ShadowVerdict {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl FilterOutcome {
     const ALL: [Self; 6] = [Self::Continue, Self::Pause, Self::Respond, Self::Deny, Self::Close, Self::Fail];
 
@@ -159,6 +203,11 @@ impl FilterMetrics {
     pub fn set_health(&self, health: FilterHealth) {
         self.circuit_open.set(i64::from(health.circuit == CircuitHealth::Open));
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// Counts one verdict that takes no effect.
+    pub fn shadow(&self, verdict: ShadowVerdict) {
+        self.shadow[verdict as usize].inc();
     }
 
     /// Counts one failure.
@@ -217,7 +266,22 @@ pub(super) fn encode(page: &mut Page<'_>, filters: &[Named]) -> fmt::Result {
             family.add(&[("filter", name), ("phase", phase.as_str())], &sum)
         })
     })?;
+    encode_shadow(page, filters)?;
     encode_failures(page, filters)
+}
+
+fn encode_shadow(page: &mut Page<'_>, filters: &[Named]) -> fmt::Result {
+    page.counters("filter_shadow", "What a filter in shadow would have done", |family| {
+        for (name, all) in filters {
+            for verdict in ShadowVerdict::ALL {
+                match all.sum(|part| part.shadow[verdict as usize].get()) {
+                    0 => {}
+                    count => family.add(&[("filter", name), ("verdict", verdict.as_str())], count)?,
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 fn encode_failures(page: &mut Page<'_>, filters: &[Named]) -> fmt::Result {

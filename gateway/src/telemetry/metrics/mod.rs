@@ -28,6 +28,7 @@ use prometheus_client::registry::Registry;
 pub use cells::{Counter, Gauge, Histogram};
 pub use filter::{
     CircuitHealth, FilterFailure, FilterHealth, FilterHealthSum, FilterMetrics, FilterOutcome, LastFailure,
+    ShadowVerdict,
 };
 pub use process::{ControlMetrics, SwapOutcome, SwapPhase, WorkerMetrics};
 pub use route::{RouteMetrics, StatusClass};
