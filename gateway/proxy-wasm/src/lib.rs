@@ -41,7 +41,7 @@ pub use environment::{
     StreamKind,
 };
 pub use guest_metrics::{GuestMetrics, HISTOGRAM_BOUNDS, MetricValue};
-pub use host::HostFunctions;
+pub use host::{HostFunctions, Support};
 pub use pairs::Pair;
 pub use plugin::{ContextId, Plugin, PluginId, PluginSpec, VmSpec};
 pub use shared_data::{SharedData, SharedDataLimits};

@@ -73,7 +73,9 @@ Examples:
   tollgate explain policy.yaml GET /x    which route takes a request, and why
   tollgate diff old.yaml new.yaml        what a reload would change
   tollgate run policy.yaml               serve it; edit the file, and the gateway follows
+  tollgate filter inspect M.wasm         what a module needs, and whether it would load
   tollgate filter test M.wasm tests.yaml test cases for a filter, no gateway running
+  tollgate filter bench M.wasm           what a filter costs
   tollgate upstream --listen [::1]:9000  something to send requests to
 
 While it runs (the address is `admin` in the policy):

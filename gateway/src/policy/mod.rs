@@ -36,6 +36,8 @@ use std::sync::Arc;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use load::{Loaded, load, parse};
+pub use read::ReadError;
+pub use resolve::read_module;
 
 /// A whole policy, valid by construction.
 #[derive(Debug, Clone)]

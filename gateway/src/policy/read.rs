@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub enum ReadError {
     /// The system refused.
     #[error("{}", in_words(.0))]
     Io(#[from] io::Error),

@@ -9,7 +9,7 @@ use crate::filter::BodyPipe;
 
 /// What is known of a message's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
+pub(crate) enum Length {
     /// It is this long.
     Exact(u64),
     /// Nobody knows: it is sent in chunks.
@@ -24,7 +24,7 @@ pub(super) enum Length {
 
 /// What filters do to a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
+pub(crate) enum Flow {
     /// None changes it any more.
     Settled,
     /// They may change it on its way.
@@ -34,7 +34,7 @@ pub(super) enum Flow {
 }
 
 impl Flow {
-    pub(super) fn of(pipe: Option<&BodyPipe>) -> Self {
+    pub(crate) fn of(pipe: Option<&BodyPipe>) -> Self {
         match pipe {
             None => Self::Settled,
             Some(pipe) if pipe.bytes_left().is_some() => Self::Settled,
@@ -46,12 +46,12 @@ impl Flow {
 
 impl Length {
     /// Of a request.
-    pub(super) fn of_request(hint: &SizeHint, flow: Flow) -> Self {
+    pub(crate) fn of_request(hint: &SizeHint, flow: Flow) -> Self {
         Self::of_body(hint, flow)
     }
 
     /// Of a response to a request with this method.
-    pub(super) fn of_response(method: &Method, status: StatusCode, hint: &SizeHint, flow: Flow) -> Self {
+    pub(crate) fn of_response(method: &Method, status: StatusCode, hint: &SizeHint, flow: Flow) -> Self {
         match status {
             StatusCode::NO_CONTENT => Self::Forbidden,
             _ if *method == Method::HEAD || status == StatusCode::NOT_MODIFIED => Self::Elsewhere,
@@ -68,7 +68,7 @@ impl Length {
     }
 
     /// Writes the field. A message without a body gets none that it did not have.
-    pub(super) fn settle(self, headers: &mut HeaderMap) {
+    pub(crate) fn settle(self, headers: &mut HeaderMap) {
         match self {
             Self::Exact(0) if !headers.contains_key(CONTENT_LENGTH) => {}
             Self::Exact(length) => {

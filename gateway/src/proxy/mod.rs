@@ -12,7 +12,7 @@ mod error;
 mod flight;
 mod forward;
 mod handle;
-mod length;
+pub(crate) mod length;
 mod redirect;
 mod respond;
 mod response_body;

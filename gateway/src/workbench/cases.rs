@@ -17,7 +17,7 @@ use super::exchange::{Outcome, drive};
 use super::log::{Line, Lines};
 use super::measure::Meter;
 use super::on_worker;
-use super::origin::Origin;
+use super::origin::{AfterScript, Origin};
 use super::stage::Stage;
 use crate::filter::wasm::Environment;
 use crate::generation::Compiled;
@@ -94,7 +94,7 @@ async fn run_case(
     let begun = Instant::now();
     let mut origins = Vec::with_capacity(case.calls.len());
     for script in &case.calls {
-        origins.push((Arc::clone(&script.upstream), Origin::start(script).await?));
+        origins.push((Arc::clone(&script.upstream), Origin::start(script, AfterScript::Fail).await?));
     }
     let upstreams: Vec<_> =
         origins.iter().map(|(name, origin)| (Arc::clone(name), origin.address())).collect();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 
 use super::measure::Meter;
 use super::stage::Stage;
@@ -21,6 +21,7 @@ use crate::filter::{
     Side, Waiter,
 };
 use crate::policy::cases::{Answer, Request};
+use crate::proxy::length::{Flow, Length};
 use crate::telemetry::Phase;
 
 /// What came of an exchange.
@@ -83,13 +84,6 @@ impl Outcome {
     }
 }
 
-/// A body and its trailers, whole.
-#[derive(Default)]
-struct Whole {
-    bytes: BytesMut,
-    trailers: Option<HeaderMap>,
-}
-
 /// What stops an exchange.
 enum Stop {
     Filter(FilterError),
@@ -135,7 +129,7 @@ pub async fn drive(
     }
     let failures = stage.failures();
     let run = Run::new(stage.chain(), Rc::clone(&exchange));
-    let mut course = Course { stage, run: &run, exchange: &exchange, meter, sent: None, head: None };
+    let mut course = Course { stage, run: &run, exchange: &exchange, meter, sent: None };
     let end = match tokio::time::timeout(limit, course.pass(request, answer)).await {
         Ok(Ok(end)) => end,
         Ok(Err(stop)) => stop.into(),
@@ -153,105 +147,152 @@ struct Course<'a> {
     exchange: &'a Exchange,
     meter: &'a mut Meter,
     sent: Option<Sent>,
-    /// The response's head, once it has gone out.
-    head: Option<ResponseHead>,
 }
 
 impl Course<'_> {
     async fn pass(&mut self, request: &Request, answer: &Answer) -> Result<End, Stop> {
-        let has_body = !request.body.is_empty() || request.trailers.is_some();
+        let content = Content { pieces: &request.body, trailers: request.trailers.as_ref() };
         self.meter.begin(self.stage);
-        let outcome = self.run.request_headers(!has_body).await;
+        let outcome = self.run.request_headers(content.is_empty()).await;
         self.meter.end(self.stage, Phase::RequestHeaders);
         if let HeadersOutcome::Replied(reply) = outcome? {
             self.run.replied_in_request();
             return self.respond(Answer::of(*reply), true).await;
         }
-        let head = self.exchange.send_request(true);
-        match self.body(Side::Request, &request.body, request.trailers.as_ref(), &head.headers).await {
-            Ok(whole) => {
-                let Whole { bytes, trailers } = whole;
-                self.sent = Some(Sent { head, body: bytes.freeze(), trailers });
-            }
+        match self.send(content).await {
+            Ok(sent) => self.sent = Some(sent),
             Err(PipeError::Replied(reply)) => return self.respond(Answer::of(*reply), true).await,
             Err(error) => return Err(stop(error)),
         }
         self.respond(answer.clone(), false).await
     }
 
+    /// The request goes to the upstream: its head as soon as the filter lets it, then its body.
+    async fn send(&mut self, content: Content<'_>) -> Result<Sent, PipeError> {
+        let is_counted = self.exchange.request().headers.contains_key(CONTENT_LENGTH);
+        let mut flow = BodyFlow::new(self.run, Side::Request, content, is_counted);
+        self.begin(&mut flow).await?;
+        let mut head = self.exchange.send_request(true);
+        Length::of_request(&flow.hint(), flow.kind()).settle(&mut head.headers);
+        let (body, trailers) = self.rest(flow).await?;
+        Ok(Sent { head, body, trailers })
+    }
+
     /// The answer passes the filter, which may put another in its place.
     async fn respond(&mut self, mut answer: Answer, mut is_own: bool) -> Result<End, Stop> {
         loop {
-            let has_body = !answer.body.is_empty() || answer.trailers.is_some();
             let head = ResponseHead { status: answer.status, headers: std::mem::take(&mut answer.headers) };
             self.exchange.set_response(head);
+            let is_empty = answer.body.is_empty() && answer.trailers.is_none();
             self.meter.begin(self.stage);
-            let outcome = self.run.response_headers(!has_body).await;
+            let outcome = self.run.response_headers(is_empty).await;
             self.meter.end(self.stage, Phase::ResponseHeaders);
             match outcome? {
                 HeadersOutcome::Passed => break,
                 HeadersOutcome::Replied(reply) => (answer, is_own) = (Answer::of(*reply), true),
             }
         }
-        let headers = self.exchange.with_response(|head| head.headers.clone()).unwrap_or_default();
-        let whole = match self.body(Side::Response, &answer.body, answer.trailers.as_ref(), &headers).await {
-            Ok(whole) => whole,
-            Err(PipeError::Replied(reply)) => return Ok(End::Replied(received_bare(*reply))),
-            Err(error) => return Err(stop(error)),
-        };
-        self.send_head();
-        let head = self.head.take().unwrap_or(ResponseHead { status: answer.status, headers });
-        let received = Received {
-            status: head.status,
-            headers: head.headers,
-            body: whole.bytes.freeze(),
-            trailers: whole.trailers,
-        };
-        Ok(if is_own { End::Replied(received) } else { End::Passed(received) })
-    }
-
-    /// The response's head goes out: with the first of its body, or with its end.
-    fn send_head(&mut self) {
-        if self.head.is_none() {
-            self.head = self.exchange.send_response(true);
+        let content = Content { pieces: &answer.body, trailers: answer.trailers.as_ref() };
+        match self.receive(content, answer.status).await {
+            Ok(received) if is_own => Ok(End::Replied(received)),
+            Ok(received) => Ok(End::Passed(received)),
+            Err(PipeError::Replied(reply)) => Ok(End::Replied(received_bare(*reply))),
+            Err(error) => Err(stop(error)),
         }
     }
 
-    /// A side's body through the filter. Its end comes with the last piece if its length was declared,
-    /// else after it, as with a chunked body.
-    async fn body(
-        &mut self,
-        side: Side,
-        pieces: &[Bytes],
-        trailers: Option<&HeaderMap>,
-        headers: &HeaderMap,
-    ) -> Result<Whole, PipeError> {
-        let mut whole = Whole::default();
-        let is_empty = pieces.is_empty() && trailers.is_none();
-        let pipe = if is_empty { None } else { BodyPipe::new(self.run, side) };
-        let Some(mut pipe) = pipe else {
-            pieces.iter().for_each(|piece| whole.bytes.extend_from_slice(piece));
-            whole.trailers = trailers.cloned();
-            return Ok(whole);
+    /// The response goes to the client.
+    async fn receive(&mut self, content: Content<'_>, status: StatusCode) -> Result<Received, PipeError> {
+        let declared = self.exchange.with_response(|head| head.headers.contains_key(CONTENT_LENGTH));
+        let mut flow = BodyFlow::new(self.run, Side::Response, content, declared.unwrap_or_default());
+        self.begin(&mut flow).await?;
+        let head = self.exchange.send_response(true);
+        let mut head = head.unwrap_or(ResponseHead { status, headers: HeaderMap::new() });
+        let method = self.exchange.request().method.clone();
+        Length::of_response(&method, head.status, &flow.hint(), flow.kind()).settle(&mut head.headers);
+        let (body, trailers) = self.rest(flow).await?;
+        Ok(Received { status: head.status, headers: head.headers, body, trailers })
+    }
+
+    /// Waits until the filter lets the head go.
+    async fn begin(&mut self, flow: &mut BodyFlow<'_>) -> Result<(), PipeError> {
+        let Some(pipe) = &mut flow.pipe else { return Ok(()) };
+        self.meter.begin(self.stage);
+        let source = &mut flow.source;
+        let begun = poll_fn(|cx| pipe.poll_begin(self.run, flow.waiter, cx, |cx| source.poll(cx))).await;
+        self.meter.end(self.stage, flow.phase);
+        begun
+    }
+
+    /// What comes after the head.
+    async fn rest(&mut self, mut flow: BodyFlow<'_>) -> Result<(Bytes, Option<HeaderMap>), PipeError> {
+        let mut bytes = BytesMut::new();
+        let Some(mut pipe) = flow.pipe.take() else {
+            flow.content.pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+            return Ok((bytes.freeze(), flow.content.trailers.cloned()));
         };
-        let mut source = Source::new(pieces, trailers, headers.contains_key(CONTENT_LENGTH));
+        let mut trailers = None;
+        loop {
+            self.meter.begin(self.stage);
+            let source = &mut flow.source;
+            let frame = poll_fn(|cx| pipe.poll(self.run, flow.waiter, cx, |cx| source.poll(cx))).await;
+            self.meter.end(self.stage, flow.phase);
+            match frame.transpose()?.map(Frame::into_data) {
+                None => return Ok((bytes.freeze(), trailers)),
+                Some(Ok(data)) => bytes.extend_from_slice(&data),
+                Some(Err(frame)) => trailers = frame.into_trailers().ok(),
+            }
+        }
+    }
+}
+
+/// What a message carries after its head.
+#[derive(Clone, Copy)]
+struct Content<'a> {
+    pieces: &'a [Bytes],
+    trailers: Option<&'a HeaderMap>,
+}
+
+impl Content<'_> {
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.trailers.is_none()
+    }
+}
+
+/// A side's body on its way through the filter.
+struct BodyFlow<'a> {
+    content: Content<'a>,
+    pipe: Option<BodyPipe>,
+    source: Source,
+    waiter: Waiter,
+    phase: Phase,
+    is_counted: bool,
+}
+
+impl<'a> BodyFlow<'a> {
+    /// `is_counted`: whether the message says how long it is, so that its end comes with the last piece;
+    /// else it comes after it, as with a chunked body.
+    fn new(run: &Run, side: Side, content: Content<'a>, is_counted: bool) -> Self {
         let (waiter, phase) = match side {
             Side::Request => (Waiter::RequestBody, Phase::RequestBody),
             Side::Response => (Waiter::ResponseBody, Phase::ResponseBody),
         };
-        loop {
-            self.meter.begin(self.stage);
-            let frame = poll_fn(|cx| pipe.poll(self.run, waiter, cx, |cx| source.poll(cx))).await;
-            self.meter.end(self.stage, phase);
-            let Some(frame) = frame.transpose()? else { return Ok(whole) };
-            if side == Side::Response {
-                self.send_head();
-            }
-            match frame.into_data() {
-                Ok(data) => whole.bytes.extend_from_slice(&data),
-                Err(frame) => whole.trailers = frame.into_trailers().ok(),
-            }
-        }
+        let pipe = if content.is_empty() { None } else { BodyPipe::new(run, side) };
+        let source = Source::new(content, is_counted);
+        Self { content, pipe, source, waiter, phase, is_counted: is_counted || content.is_empty() }
+    }
+
+    fn kind(&self) -> Flow {
+        Flow::of(self.pipe.as_ref())
+    }
+
+    fn hint(&self) -> SizeHint {
+        let left = match &self.pipe {
+            None if self.is_counted => Some(self.content.pieces.iter().map(|piece| piece.len() as u64).sum()),
+            None => None,
+            Some(pipe) => pipe.bytes_left(),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -263,9 +304,9 @@ struct Source {
 }
 
 impl Source {
-    fn new(pieces: &[Bytes], trailers: Option<&HeaderMap>, is_counted: bool) -> Self {
-        let data = pieces.iter().cloned().map(Frame::data);
-        let frames = data.chain(trailers.cloned().map(Frame::trailers)).collect();
+    fn new(content: Content<'_>, is_counted: bool) -> Self {
+        let data = content.pieces.iter().cloned().map(Frame::data);
+        let frames = data.chain(content.trailers.cloned().map(Frame::trailers)).collect();
         Self { frames, is_counted }
     }
 

@@ -6,12 +6,15 @@
 //! hands the request to the chain, plays the upstream, and takes down what comes out ([`Outcome`]).
 //! Side calls go to origins on loopback that play a script (`origin`).
 //!
-//! * `cases` runs test cases and compares. `measure` repeats an exchange and takes times.
+//! * `cases` runs test cases and compares. `bench` repeats an exchange and takes times (`measure`).
+//! * [`inspect`] looks at a module without running it.
 //!
 //! Limits: those of the policy's defaults; a log of 10 000 lines per case.
 
+pub mod bench;
 pub mod cases;
 mod exchange;
+pub mod inspect;
 mod log;
 pub mod measure;
 mod origin;

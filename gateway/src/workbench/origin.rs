@@ -27,16 +27,26 @@ pub(super) struct Origin {
 
 struct State {
     answers: RefCell<VecDeque<Answer>>,
+    after: AfterScript,
     calls: Cell<u64>,
+}
+
+/// What becomes of calls beyond the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterScript {
+    /// They fail.
+    Fail,
+    /// The script begins anew.
+    Again,
 }
 
 impl Origin {
     /// Plays `script` on a free port. To be called in the runtime of the thread that the filter runs on.
-    pub(super) async fn start(script: &Script) -> io::Result<Self> {
+    pub(super) async fn start(script: &Script, after: AfterScript) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let answers = RefCell::new(script.answers.iter().cloned().collect());
-        let state = Rc::new(State { answers, calls: Cell::new(0) });
+        let state = Rc::new(State { answers, after, calls: Cell::new(0) });
         let task = tokio::task::spawn_local(serve(listener, Rc::clone(&state))).abort_handle();
         Ok(Self { address, state, task })
     }
@@ -60,10 +70,15 @@ impl Drop for Origin {
 async fn serve(listener: TcpListener, state: Rc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
         let state = Rc::clone(&state);
+        let is_kept = state.after == AfterScript::Again;
         tokio::task::spawn_local(async move {
             let service = service_fn(move |request| answer(Rc::clone(&state), request));
-            // A call without an answer ends its connection; the filter sees a call that failed.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            // A call without an answer ends its connection, and the filter sees a call that failed: it
+            // is not sent again, as one on a connection that was used before would be.
+            let _ = http1::Builder::new()
+                .keep_alive(is_kept)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -78,6 +93,9 @@ async fn answer(state: Rc<State>, request: Request<Incoming>) -> Result<Response
     let _ = request.into_body().collect().await;
     state.calls.set(state.calls.get() + 1);
     let answer = state.answers.borrow_mut().pop_front().ok_or(NoAnswer)?;
+    if state.after == AfterScript::Again {
+        state.answers.borrow_mut().push_back(answer.clone());
+    }
     let mut body = BytesMut::new();
     answer.body.iter().for_each(|piece| body.extend_from_slice(piece));
     let mut response = Response::new(Full::new(body.freeze()));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::asking::{Ask, asking};
 use crate::support::guest::shipped;
 use crate::{Ran, file, filters, probe, tool};
 
@@ -154,4 +155,32 @@ fn a_filter_that_does_not_start_fails_the_case_unless_it_is_asked_for() {
     let ran = run(&shipped("rules"), &cases, &[]).expect(1);
     assert!(ran.out.contains("expected: the filter starts\n         got:      filter test does not start"));
     assert!(ran.out.contains("expected: something with \"nonsense\" in it\n         got:      it started"));
+}
+
+const CALLS: &str = "\
+timeout: 1s
+calls: { auth: [{ body: from the file }] }
+cases:
+- name: the answer reaches the filter
+  expect: { request: { headers: { x-answer: from the file } }, calls: { auth: 1 } }
+- name: answers come in their order, and beyond the last one calls fail
+  calls: { auth: [{ status: 200, body: first }, { status: 403 }] }
+  exchanges:
+  - expect: { request: { headers: { x-answer: first } }, calls: { auth: 1 } }
+  - expect: { reply: { status: 401 }, calls: { auth: 2 } }
+  - expect: { reply: { status: 403 }, calls: { auth: 3 } }
+- name: of an upstream without a script nothing can be asked
+  calls: { another: [] }
+  expect: { reply: { status: 502 }, calls: { another: 0 } }
+";
+
+#[test]
+fn side_calls_get_the_answers_of_the_script() {
+    let module = asking(&Ask::default(), 0);
+    let (_folder, cases) = file("calls.yaml", CALLS);
+    run(&module, &cases, &[]).expect(0);
+    let (_folder, wrong) = file("wrong.yaml", &CALLS.replace("auth: 2", "auth: 7"));
+    let ran = run(&module, &wrong, &[]).expect(1);
+    assert!(ran.out.contains("cases[1].exchanges[1].expect.calls.auth"), "{}", ran.out);
+    assert!(ran.out.contains("expected: 7\n         got:      2"), "{}", ran.out);
 }

@@ -1,7 +1,12 @@
 //! `tollgate filter …`: the real binary on the shipped filters and on small ones in WAT.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../calls/guests.rs"]
+#[allow(dead_code)] // what only the tests of calls need
+mod asking;
+mod bench;
 mod cases;
+mod inspect;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -13,7 +13,7 @@ use crate::trampoline;
 use crate::trap::Trap;
 use crate::types::{ExternType, FuncType};
 use crate::value::{WasmParams, WasmResults};
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -23,6 +23,8 @@ use wasmedge_sys::ffi;
 /// Host functions over a state `S`; stays on the thread that made it.
 pub struct Linker<S: 'static> {
     definitions: Definitions,
+    /// Whether calls are counted.
+    counts: bool,
     built: OnceCell<Rc<HostModules>>,
     state: PhantomData<fn(&S)>,
     /// The library's objects are one thread's.
@@ -36,6 +38,8 @@ struct Definition {
     ty: FuncType,
     trampoline: trampoline::Trampoline,
     function: *mut c_void,
+    /// Calls so far, if they are counted: what the trampoline gets as its data.
+    calls: Option<Rc<Cell<u64>>>,
 }
 
 impl<S: 'static> Default for Linker<S> {
@@ -53,8 +57,19 @@ impl<S: 'static> std::fmt::Debug for Linker<S> {
 impl<S: 'static> Linker<S> {
     /// A linker without functions.
     pub fn new() -> Self {
+        Self::build(false)
+    }
+
+    /// A linker without functions that counts how often each is called, for tools: one that serves
+    /// does without, and pays nothing for it.
+    pub fn counting() -> Self {
+        Self::build(true)
+    }
+
+    fn build(counts: bool) -> Self {
         Self {
             definitions: BTreeMap::new(),
+            counts,
             built: OnceCell::new(),
             state: PhantomData,
             not_send: PhantomData,
@@ -75,8 +90,12 @@ impl<S: 'static> Linker<S> {
         self.built.take();
         let definition = Definition {
             ty: FuncType::new(P::TYPES, R::TYPES),
-            trampoline: trampoline::host::<S, P, R>,
+            trampoline: match self.counts {
+                true => trampoline::counted::<S, P, R>,
+                false => trampoline::host::<S, P, R>,
+            },
             function: f as *mut c_void,
+            calls: self.counts.then(Rc::default),
         };
         self.definitions.entry(module.to_owned()).or_default().insert(name.to_owned(), definition);
         self
@@ -91,6 +110,16 @@ impl<S: 'static> Linker<S> {
     pub fn types(&self) -> impl Iterator<Item = (&str, &str, &FuncType)> {
         self.definitions.iter().flat_map(|(module, functions)| {
             functions.iter().map(move |(name, known)| (module.as_str(), name.as_str(), &known.ty))
+        })
+    }
+
+    /// Functions that were called through a linker that counts, by module and name, and how often.
+    pub fn calls(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.definitions.iter().flat_map(|(module, functions)| {
+            functions.iter().filter_map(move |(name, definition)| {
+                let calls = definition.calls.as_ref()?.get();
+                (calls > 0).then_some((module.as_str(), name.as_str(), calls))
+            })
         })
     }
 
@@ -141,13 +170,16 @@ pub(crate) struct HostModules {
     store: Store,
     executors: RefCell<Vec<(u32, Rc<Executor>)>>,
     modules: Vec<ModuleInstance>,
+    /// What the functions above count in.
+    counters: Vec<Rc<Cell<u64>>>,
 }
 
 impl HostModules {
     fn build(definitions: &Definitions) -> Result<Self, InstantiateError> {
         // SAFETY: a new object, owned here.
         let store = unsafe { Store::new(ffi::WasmEdge_StoreCreate()) }.ok_or(OUT_OF_MEMORY)?;
-        let mut host = Self { store, executors: RefCell::default(), modules: Vec::new() };
+        let mut host =
+            Self { store, executors: RefCell::default(), modules: Vec::new(), counters: Vec::new() };
         for (name, functions) in definitions {
             host.add(name, functions.iter().map(|(name, definition)| (name.as_str(), definition)))?;
         }
@@ -166,6 +198,7 @@ impl HostModules {
         let module = module.ok_or(OUT_OF_MEMORY)?;
         for (name, definition) in functions {
             add_function(&module, name, definition)?;
+            self.counters.extend(definition.calls.clone());
         }
         let executor = self.executor(1)?;
         // SAFETY: all three are alive; the store keeps a pointer to the module, which outlives it
@@ -203,14 +236,17 @@ fn add_function(
     definition: &Definition,
 ) -> Result<(), InstantiateError> {
     let ty = FunctionType::of(&definition.ty).ok_or(OUT_OF_MEMORY)?;
-    // SAFETY: the trampoline has the library's signature and was made together with `function`;
-    // the new function is owned by the module it is added to.
+    let data =
+        definition.calls.as_ref().map_or(std::ptr::null_mut(), |calls| Rc::as_ptr(calls).cast_mut().cast());
+    // SAFETY: the trampoline has the library's signature and was made together with `function` and
+    // `data`, which `HostModules` keeps as long as the module; the new function is owned by the
+    // module it is added to.
     unsafe {
         let function = ffi::WasmEdge_FunctionInstanceCreateBinding(
             ty.get(),
             Some(definition.trampoline),
             definition.function,
-            std::ptr::null_mut(),
+            data,
             0,
         );
         if function.is_null() {
@@ -225,5 +261,10 @@ const OUT_OF_MEMORY: InstantiateError = InstantiateError::OutOfMemory;
 
 /// What the meter calls when a slice of fuel is spent.
 fn refill_definition() -> Definition {
-    Definition { ty: meter::refill_type(), trampoline: trampoline::refill, function: std::ptr::null_mut() }
+    Definition {
+        ty: meter::refill_type(),
+        trampoline: trampoline::refill,
+        function: std::ptr::null_mut(),
+        calls: None,
+    }
 }

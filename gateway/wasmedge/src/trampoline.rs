@@ -10,6 +10,7 @@ use crate::context::{Context, Core};
 use crate::harden::local;
 use crate::trap::Trap;
 use crate::value::{RawValue, WasmParams, WasmResults};
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
@@ -74,6 +75,26 @@ pub(crate) unsafe extern "C" fn host<S: 'static, P: WasmParams, R: WasmResults>(
             fail(&context.core, Trap::HostPanic)
         }
     }
+}
+
+/// As [`host`], and counts the call in `data`.
+///
+/// # Safety
+/// As [`host`]; `data` must be a `Cell<u64>` of this thread that lives as long as the function.
+pub(crate) unsafe extern "C" fn counted<S: 'static, P: WasmParams, R: WasmResults>(
+    function: *mut c_void,
+    data: *mut c_void,
+    frame: *const ffi::WasmEdge_CallingFrameContext,
+    params: *const RawValue,
+    params_len: u32,
+    results: *mut RawValue,
+    results_len: u32,
+) -> ffi::WasmEdge_Result {
+    // SAFETY: the caller's promise.
+    let calls = unsafe { &*data.cast::<Cell<u64>>() };
+    calls.set(calls.get().wrapping_add(1));
+    // SAFETY: the caller's promise.
+    unsafe { host::<S, P, R>(function, data, frame, params, params_len, results, results_len) }
 }
 
 /// The meter's call for another slice of fuel: nothing in, nothing out.

@@ -16,10 +16,10 @@ pub enum AbiVersion {
 
 impl AbiVersion {
     /// What a marker's name begins with.
-    pub(crate) const MARKER: &str = "proxy_abi_version_";
+    pub const MARKER: &str = "proxy_abi_version_";
 
     /// A module that exports several markers is served by the first of these.
-    pub(crate) const ALL: [Self; 4] = [Self::V0_2_1, Self::V0_2_0, Self::V0_2_100, Self::V0_1_0];
+    pub const ALL: [Self; 4] = [Self::V0_2_1, Self::V0_2_0, Self::V0_2_100, Self::V0_1_0];
 
     /// The name of the export that marks a module.
     pub const fn marker(self) -> &'static str {

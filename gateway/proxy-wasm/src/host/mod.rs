@@ -23,9 +23,13 @@ mod queues;
 mod refused;
 mod shared;
 mod side_calls;
+mod support;
 mod wasi;
 
+pub use support::Support;
+
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -53,6 +57,8 @@ pub struct HostFunctions<E: Environment> {
     all: SharedLinker<E>,
     /// Those for guests that may not call all of them, made when the first comes.
     restricted: RefCell<Vec<(Capabilities, SharedLinker<E>)>>,
+    /// Makes a linker without functions.
+    linker: fn() -> Linker<State<E>>,
 }
 
 type SharedLinker<E> = Rc<Linker<State<E>>>;
@@ -64,7 +70,30 @@ impl<E: Environment> HostFunctions<E> {
     /// All functions: the 39 of Proxy-Wasm 0.2.1, the four of 0.1.0 that old SDK headers still
     /// import, and WASI preview 1 under both of its module names.
     pub fn new() -> Self {
-        Self { all: Rc::new(link(Capabilities::ALL)), restricted: RefCell::default() }
+        Self::linked(Linker::new)
+    }
+
+    /// The same functions, and [`Self::calls`] of them, for tools.
+    pub fn counting() -> Self {
+        Self::linked(Linker::counting)
+    }
+
+    fn linked(linker: fn() -> Linker<State<E>>) -> Self {
+        let all = Rc::new(link(linker(), Capabilities::ALL));
+        Self { all, restricted: RefCell::default(), linker }
+    }
+
+    /// Functions that guests called, by module and name, and how often. Nothing but for
+    /// [`Self::counting`].
+    pub fn calls(&self) -> BTreeMap<(String, String), u64> {
+        let restricted = self.restricted.borrow();
+        let mut sums = BTreeMap::new();
+        for linker in restricted.iter().map(|(_, linker)| linker).chain([&self.all]) {
+            for (module, name, calls) in linker.calls() {
+                *sums.entry((module.to_owned(), name.to_owned())).or_default() += calls;
+            }
+        }
+        sums
     }
 
     /// Every function that a module may import: module, name, type; sorted by module and name.
@@ -84,14 +113,13 @@ impl<E: Environment> HostFunctions<E> {
         if restricted.len() >= RESTRICTED_KEPT {
             restricted.remove(0);
         }
-        let linker = Rc::new(link(allowed));
+        let linker = Rc::new(link((self.linker)(), allowed));
         restricted.push((allowed, Rc::clone(&linker)));
         linker
     }
 }
 
-fn link<E: Environment>(allowed: Capabilities) -> Linker<State<E>> {
-    let mut linker = Linker::new();
+fn link<E: Environment>(mut linker: Linker<State<E>>, allowed: Capabilities) -> Linker<State<E>> {
     log_time::link(&mut linker);
     lifecycle::link(&mut linker);
     headers::link(&mut linker);

@@ -5,6 +5,8 @@
 //! differs; 2 it could not be done (a file cannot be read, cases are wrong, the module does not
 //! compile); 64 wrong usage.
 
+mod bench;
+mod inspect;
 mod style;
 mod test;
 
@@ -15,17 +17,22 @@ use std::time::Duration;
 use super::{Exit, cache_dir};
 use crate::generation::Compiled;
 use crate::generation::modules::{Fault, ModuleStore};
+use crate::policy;
 use crate::policy::filter::{Filter, FilterKind};
 
 /// Try a filter alone: what it needs, whether it does what it should, what it costs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    Inspect(inspect::Args),
     Test(test::Args),
+    Bench(bench::Args),
 }
 
 pub(super) fn run(command: Command) -> Exit {
     match command {
+        Command::Inspect(args) => inspect::inspect(&args),
         Command::Test(args) => test::test(&args),
+        Command::Bench(args) => bench::bench(&args),
     }
 }
 
@@ -61,7 +68,12 @@ fn compiled(store: &ModuleStore, filter: &Filter) -> Result<Compiled, Exit> {
 
 /// A module that does not compile or load.
 fn refused(path: &Path, fault: &Fault) -> Exit {
-    cannot(&format_args!("{}: {fault}", path.display()))
+    cannot(&format_args!("{}: {fault}\n`tollgate filter inspect` says more", path.display()))
+}
+
+/// The module's bytes.
+fn read(path: &Path) -> Result<Vec<u8>, Exit> {
+    policy::read_module(path).map_err(|error| cannot(&format_args!("{}: {error}", path.display())))
 }
 
 /// Does the work, and says on standard error what takes so long if it takes more than a second.

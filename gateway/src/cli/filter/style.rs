@@ -23,6 +23,10 @@ impl Style {
         self.paint("1;31", text)
     }
 
+    pub(super) fn title(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
     pub(super) fn faint(self, text: &str) -> String {
         self.paint("2", text)
     }

@@ -24,7 +24,10 @@ pub fn load(path: &Path, module: &Path) -> Result<Cases, Diagnostics> {
 }
 
 /// Reads cases from `text`; `file` is what diagnostics call it.
-pub(super) fn parse(text: &str, file: &Path, module: &Path) -> Result<Cases, Diagnostics> {
+///
+/// # Errors
+/// All that is wrong with the text, or with the module.
+pub fn parse(text: &str, file: &Path, module: &Path) -> Result<Cases, Diagnostics> {
     let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let (source, failures) = Source::scan(body, &LIMITS);
     let report = Report::new(source, file);

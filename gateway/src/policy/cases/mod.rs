@@ -31,7 +31,7 @@ use regex::Regex;
 
 use super::diagnostics::Position;
 use super::filter::Filter;
-pub use load::load;
+pub use load::{load, parse};
 
 /// A file of cases.
 #[derive(Debug)]

@@ -31,6 +31,7 @@ use super::report::{Problem, Report};
 pub(super) use filter::{configuration, environment, resolve_wasm};
 pub(super) use headers::resolve_name;
 pub(super) use module::Modules;
+pub use module::read_module;
 pub(super) use names::Names;
 pub(super) use place::Place;
 pub(super) use scalar::duration;

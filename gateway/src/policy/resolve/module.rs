@@ -78,8 +78,12 @@ fn unreadable(path: &Path, name: &str, error: &ReadError) -> Problem {
     }
 }
 
-/// A pipe would block and a device never end, so that it must be a regular file.
-fn read_module(path: &Path) -> Result<Vec<u8>, ReadError> {
+/// The bytes of the file of a module, at most 32 MiB. A pipe would block and a device never end, so that
+/// it must be a regular file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_module(path: &Path) -> Result<Vec<u8>, ReadError> {
     if !fs::metadata(path)?.is_file() {
         return Err(ReadError::NotAFile);
     }

@@ -19,7 +19,7 @@ pub(crate) struct Inspected {
 
 /// WebAssembly 2.0, tail calls, extended constants and relaxed SIMD; `raw::configure` and
 /// `compile::aot` enable the same in the library.
-fn features() -> WasmFeatures {
+pub(super) fn features() -> WasmFeatures {
     WasmFeatures::WASM2 | WasmFeatures::TAIL_CALL | WasmFeatures::EXTENDED_CONST | WasmFeatures::RELAXED_SIMD
 }
 

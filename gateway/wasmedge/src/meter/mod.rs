@@ -19,16 +19,28 @@
 
 mod frame;
 mod inspect;
+mod proposals;
 mod refusal;
 mod rewrite;
 mod weigh;
 
+pub use proposals::unsupported_proposals;
 pub use refusal::Refusal;
 
 pub(crate) use inspect::inspect;
 pub(crate) use rewrite::rewrite;
 
+use crate::compile::ModuleLimits;
 use crate::types::FuncType;
+
+/// Whether the compiler would take `wasm`: all that can be said without compiling it.
+///
+/// # Errors
+/// Why not.
+pub fn vet(wasm: &[u8], limits: &ModuleLimits) -> Result<(), Refusal> {
+    inspect(wasm, limits)?;
+    rewrite(wasm, limits).map(drop)
+}
 
 /// Part of the cache key: change it with anything that changes what the pass emits.
 pub(crate) const PASS_VERSION: &str = "meter 1";
