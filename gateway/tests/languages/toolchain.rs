@@ -40,7 +40,7 @@ impl Language {
     }
 
     /// Go's runtime is in each module: 2.6 MB, whose O2 code takes a minute.
-    fn level(self) -> OptLevel {
+    pub(crate) fn level(self) -> OptLevel {
         match self {
             Self::Go => OptLevel::O0,
             _ => OptLevel::O2,
@@ -61,15 +61,34 @@ impl Language {
     }
 }
 
+/// Whether the environment leaves the language out.
+pub(crate) fn is_left_out(language: Language) -> bool {
+    let skipped = std::env::var(SKIP).unwrap_or_default();
+    let is_left_out = skipped.split(',').any(|name| name == language.name());
+    if is_left_out {
+        eprintln!("left out: {SKIP} names {}", language.name());
+    }
+    is_left_out
+}
+
+/// A folder to build in, for a purpose.
+pub(crate) fn folder(purpose: &str, language: Language) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(purpose).join(format!("{language:?}"));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Sources of the guests.
+pub(crate) fn sources(folder: &str) -> PathBuf {
+    root().join("tests/guests").join(folder)
+}
+
 /// The guest as a module, compiled for the gateway; `None` if the environment leaves it out.
 pub(crate) fn built(language: Language) -> Option<PathBuf> {
-    let skipped = std::env::var(SKIP).unwrap_or_default();
-    if skipped.split(',').any(|name| name == language.name()) {
-        eprintln!("left out: {SKIP} names {}", language.name());
+    if is_left_out(language) {
         return None;
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("languages").join(format!("{language:?}"));
-    fs::create_dir_all(&folder).unwrap();
+    let folder = folder("languages", language);
     // Each test may be a process of its own.
     let turn = File::create(folder.join("lock")).unwrap();
     turn.lock().unwrap();
@@ -96,7 +115,7 @@ fn root() -> &'static Path {
 fn state(language: Language, mut compiler: Command) -> String {
     let mut files = BTreeMap::new();
     for folder in language.folders() {
-        read_files(&root().join("tests/guests").join(folder), &mut files);
+        read_files(&sources(folder), &mut files);
     }
     let mut digest = Sha256::new();
     for (path, bytes) in &files {
@@ -119,47 +138,56 @@ fn read_files(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
 
 /// The command that tells the compiler's version, and those that build `filter.wasm` in `out`.
 fn commands(language: Language, out: &Path) -> (Command, Vec<Command>) {
-    let sources = root().join("tests/guests").join(language.folders().last().unwrap());
+    let sources = sources(language.folders().last().unwrap());
     let module = out.join("filter.wasm");
     match language {
-        Language::C => clang(&sources.join("filter.c"), &module, &[]),
+        Language::C => compile_c(&sources.join("filter.c"), &module, &[]),
         Language::Cpp => {
             let options =
                 ["-x", "c++", "-std=c++20", "-fno-exceptions", "-fno-rtti", "-Wl,--export=malloc", "-lc++"];
-            clang(&sources.join("filter.cc"), &module, &options)
+            compile_c(&sources.join("filter.cc"), &module, &options)
         }
-        Language::Go => go(&sources, &module, out),
-        Language::AssemblyScript => assemblyscript(&sources, &module, out),
-        Language::Rust025 | Language::Rust020 | Language::Rust014 => cargo(&sources, &module, out),
+        Language::Go => compile_go(&sources, &module, out),
+        Language::AssemblyScript => compile_assemblyscript(&sources, &module, out),
+        Language::Rust025 | Language::Rust020 | Language::Rust014 => compile_rust(&sources, &module, out),
     }
 }
 
-/// `options` come before the source.
-fn clang(source: &Path, module: &Path, options: &[&str]) -> (Command, Vec<Command>) {
+/// The clang that setup has found.
+pub(crate) fn clang() -> String {
     let found = fs::read_to_string(root().join("../.cargo/wasm-clang")).unwrap_or_default();
     assert!(!found.trim().is_empty(), "no clang for Wasm: run `make setup`, or set {SKIP}=c,cpp");
-    let clang = |arguments: &[&str]| command(found.trim(), arguments);
+    found.trim().to_owned()
+}
+
+/// `options` come before the source.
+fn compile_c(source: &Path, module: &Path, options: &[&str]) -> (Command, Vec<Command>) {
+    let program = clang();
+    let clang = |arguments: &[&str]| command(&program, arguments);
     let mut build =
         clang(&["--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-Wextra", "-Werror"]);
     build.args(options).arg(source).args(["-Wl,--strip-debug", "-o"]).arg(module);
     (clang(&["--version"]), vec![build])
 }
 
-fn go(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
+/// The Go that setup has found.
+pub(crate) fn go() -> PathBuf {
     let program = root().join("../.tools/go/bin/go");
     assert!(program.exists(), "no Go 1.24: run `make setup`, or set {SKIP}=go");
+    program
+}
+
+/// Caches in `out`, and nothing is fetched, neither modules nor another toolchain.
+pub(crate) fn set_go_variables(command: &mut Command, out: &Path) {
+    command.env("GOCACHE", out.join("cache")).env("GOPATH", out.join("path"));
+    command.envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "")]).env_remove("GOROOT");
+}
+
+fn compile_go(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
+    let program = go();
     let go = |arguments: &[&str]| {
         let mut go = command(program.to_str().unwrap(), arguments);
-        go.current_dir(sources).env("GOCACHE", out.join("cache")).env("GOPATH", out.join("path"));
-        // Nothing is fetched, neither modules nor another toolchain.
-        go.envs([
-            ("GOOS", "wasip1"),
-            ("GOARCH", "wasm"),
-            ("GOPROXY", "off"),
-            ("GOTOOLCHAIN", "local"),
-            ("GOFLAGS", ""),
-        ]);
-        go.env_remove("GOROOT");
+        set_go_variables(go.current_dir(sources).envs([("GOOS", "wasip1"), ("GOARCH", "wasm")]), out);
         go
     };
     let mut build = go(&["build", "-trimpath", "-ldflags=-s -w", "-buildmode=c-shared", "-o"]);
@@ -167,22 +195,27 @@ fn go(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
     (go(&["version"]), vec![go(&["vet", "./..."]), build])
 }
 
-/// The packages lie in `.tools/assemblyscript`, where setup puts what the lock file names. The compiler
-/// looks for them there, and takes paths as they are if its base is the root.
-fn assemblyscript(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
-    let packages = root().join("../.tools/assemblyscript");
-    let compiler = packages.join("node_modules/assemblyscript/bin/asc");
-    assert!(compiler.exists(), "no AssemblyScript: run `make setup`, or set {SKIP}=assemblyscript");
+/// Where setup puts what the guest's lock file names.
+pub(crate) fn assemblyscript_packages() -> PathBuf {
+    let packages = root().join("../.tools/assemblyscript/node_modules");
+    assert!(packages.exists(), "no AssemblyScript: run `make setup`, or set {SKIP}=assemblyscript");
+    packages
+}
+
+/// The compiler looks for packages at `--path`, and takes paths as they are if its base is the root.
+fn compile_assemblyscript(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
+    let packages = assemblyscript_packages();
+    let compiler = packages.join("assemblyscript/bin/asc");
     let mut build = command("node", &[]);
     build.arg(&compiler).arg(sources.join("assembly/index.ts"));
-    build.args(["--path"]).arg(packages.join("node_modules")).arg("--baseDir").arg("/");
+    build.arg("--path").arg(packages).arg("--baseDir").arg("/");
     build.args(["--use", "abort=abort_proc_exit", "--optimize", "--binaryFile"]).arg(module).current_dir(out);
     let mut version = command("node", &[]);
     version.arg(compiler).arg("--version");
     (version, vec![build])
 }
 
-fn cargo(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
+fn compile_rust(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Command>) {
     let mut build =
         command(env!("CARGO"), &["build", "--locked", "--release", "--target", TARGET, "--target-dir"]);
     build.arg(out.join("target")).current_dir(sources);
@@ -198,7 +231,7 @@ fn command(program: &str, arguments: &[&str]) -> Command {
 }
 
 /// What a command prints; it must succeed.
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
