@@ -12,7 +12,8 @@ const ARGUMENTS_MAX: usize = 16 * 1024;
 /// Commands that change what the connection is, or what it answers. It is shared, so none may: the login
 /// is told when a filter sets the upstream up, transactions and several steps at once are scripts
 /// (`EVAL`).
-const ON_THE_CONNECTION: [&str; 20] = [
+const ON_THE_CONNECTION: [&str; 22] = [
+    "ASKING",
     "AUTH",
     "CLIENT",
     "DISCARD",
@@ -26,6 +27,7 @@ const ON_THE_CONNECTION: [&str; 20] = [
     "QUIT",
     "READONLY",
     "READWRITE",
+    "REPLCONF", // answered or not, as the second argument says
     "RESET",
     "SELECT",
     "SSUBSCRIBE",
@@ -91,7 +93,10 @@ impl Command {
         let is_read = is_one_of(&["XREAD", "XREADGROUP"]);
         if arguments.len() > ARGUMENTS_MAX {
             Err(CommandError::TooLarge)
-        } else if is_one_of(&ON_THE_CONNECTION) || is_one_of(&["SUNSUBSCRIBE", "UNSUBSCRIBE"]) {
+        } else if is_one_of(&ON_THE_CONNECTION)
+            || is_one_of(&["SUNSUBSCRIBE", "UNSUBSCRIBE"])
+            || (is_one_of(&["SCRIPT"]) && is_debugging(rest))
+        {
             Err(CommandError::OnTheConnection)
         } else if is_one_of(&WAITING) || (is_read && is_blocking_read(rest)) {
             Err(CommandError::Blocking)
@@ -114,6 +119,11 @@ impl Command {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// `SCRIPT DEBUG` makes the next `EVAL` a session of the debugger.
+fn is_debugging(arguments: &[&[u8]]) -> bool {
+    arguments.first().is_some_and(|what| what.eq_ignore_ascii_case(b"DEBUG"))
 }
 
 /// `BLOCK` stands among the options, before `STREAMS`.
@@ -167,6 +177,7 @@ mod tests {
             &["EVAL", "return 1", "0"],
             &["XREAD", "COUNT", "1", "STREAMS", "BLOCK", "0"],
             &["PUBLISH", "c", "m"],
+            &["SCRIPT", "LOAD", "DEBUG"],
         ] {
             assert_eq!(parse(command), Ok(()), "{command:?}");
         }
@@ -176,6 +187,10 @@ mod tests {
     fn refuses_what_changes_or_blocks_the_connection() {
         for name in ["SUBSCRIBE", "select", "Multi", "AUTH", "quit", "CLIENT", "UNSUBSCRIBE"] {
             assert_eq!(parse(&[name, "x"]), Err(CommandError::OnTheConnection), "{name}");
+        }
+        // One is not always answered, the others make the next command another.
+        for command in [&["replconf", "ACK", "0"][..], &["ASKING"], &["Script", "debug", "YES"]] {
+            assert_eq!(parse(command), Err(CommandError::OnTheConnection), "{command:?}");
         }
         for command in [&["BLPOP", "l", "0"][..], &["xread", "block", "0", "streams", "s", "$"]] {
             assert_eq!(parse(command), Err(CommandError::Blocking), "{command:?}");
