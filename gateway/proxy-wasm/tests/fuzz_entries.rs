@@ -53,12 +53,13 @@ fn programs_with_good_arguments_hurt_nobody() {
         proptest::collection::vec(any::<u8>(), 0..64),
     ];
     let operations = proptest::collection::vec(operation, 1..64);
-    let end = (any::<bool>(), 0u8..5, proptest::option::of(0u8..30));
+    let end = (any::<bool>(), 0u8..5, proptest::option::of(0u8..30), any::<bool>());
     holds(600, (operations, data, 0u8..8, end), |subject, (mut operations, data, allocator, end)| {
         let count = subject.functions.len();
         operations.iter_mut().for_each(|operation| operation.function %= count.min(256) as u8);
-        let (never_done, action, calls_in) = end;
-        fuzz::run(subject, &Program { operations, data, allocator, never_done, action, calls_in });
+        let (never_done, action, calls_in, is_forbidden) = end;
+        let program = Program { operations, data, allocator, never_done, action, calls_in, is_forbidden };
+        fuzz::run(subject, &program);
     });
 }
 
@@ -68,11 +69,13 @@ fn every_function_in_every_callback() {
     let subject = subject();
     guarded(|| {
         for function in 0..u8::try_from(subject.functions.len()).unwrap() {
-            for value in [0, 1, 0x100, u32::MAX] {
+            for (value, is_forbidden) in
+                [(0, false), (1, false), (0x100, false), (u32::MAX, false), (0x100, true)]
+            {
                 let operation =
                     |callback| Operation { callback, function, arguments: vec![Argument::Value(value); 12] };
                 let operations = (0..30).map(operation).collect();
-                fuzz::run(subject, &Program { operations, ..Program::default() });
+                fuzz::run(subject, &Program { operations, is_forbidden, ..Program::default() });
             }
         }
     });

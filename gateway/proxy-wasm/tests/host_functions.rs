@@ -685,9 +685,9 @@ fn what_the_policy_refuses_beside_it() {
             case("proxy_enqueue_shared_queue", &[I(1), t("item")], NOT_FOUND, nothing),
             case("proxy_dequeue_shared_queue", &[I(1), PTR, LEN], NOT_FOUND, nothing),
             case("proxy_define_metric", &[I(0), t("metric"), NUM], OK, empty),
-            case("proxy_record_metric", &[I(1), L(1)], NOT_FOUND, nothing),
-            case("proxy_increment_metric", &[I(1), L(1)], NOT_FOUND, nothing),
-            case("proxy_get_metric", &[I(1), NUM], NOT_FOUND, nothing),
+            case("proxy_record_metric", &[I(1), L(1)], OK, nothing),
+            case("proxy_increment_metric", &[I(1), L(1)], OK, nothing),
+            case("proxy_get_metric", &[I(1), NUM], OK, empty),
             case("proxy_set_tick_period_milliseconds", &[I(5)], OK, |_, _, env| {
                 assert!(env.ticks.take().is_empty());
             }),

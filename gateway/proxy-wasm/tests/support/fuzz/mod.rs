@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tollgate_proxy_wasm::{
-    Action, Failure, HostFunctions, PeerType, PluginId, PluginSpec, QueueId, QueueReader, StartError, Vm,
-    VmSpec,
+    Action, Capabilities, Failure, HostFunctions, PeerType, PluginId, PluginSpec, QueueId, QueueReader,
+    StartError, Vm, VmSpec,
 };
 use tollgate_wasmedge::{Module, Trap};
 
@@ -65,8 +65,8 @@ impl Subject {
         Operation { callback, function: self.number("proxy_http_call"), arguments }
     }
 
-    fn start(&self, env: &Rc<Env>) -> Vm<Env> {
-        let spec = VmSpec { memory_pages_max: PAGES_MAX, ..vm_spec() };
+    fn start(&self, env: &Rc<Env>, capabilities: Capabilities) -> Vm<Env> {
+        let spec = VmSpec { memory_pages_max: PAGES_MAX, capabilities, ..vm_spec() };
         Vm::new(&self.module, &HostFunctions::new(), spec, Rc::clone(env)).unwrap()
     }
 }
@@ -88,7 +88,8 @@ pub fn run(subject: &Subject, program: &Program) -> Rc<Exchange> {
     let exchange = Exchange::request(&[(":method", "POST"), (":path", "/a?b"), ("x-one", "1")]);
     *exchange.request_body.borrow_mut() = b"request body".to_vec();
     exchange.request_trailers.replace(pairs(&[("x-trailer", "1")]));
-    let vm = subject.start(&env);
+    let capabilities = if program.is_forbidden { Capabilities::NONE } else { Capabilities::ALL };
+    let vm = subject.start(&env, capabilities);
     let life = Life { subject, env: &env, vm: &vm, notices: Arc::default() };
     if let Some(plugin) = life.started(vm.add_plugin(life.specification(&program))) {
         life.serve(plugin, &exchange);
@@ -251,7 +252,7 @@ impl Life<'_> {
 
 /// A well-behaved plugin with the same environment serves its exchange.
 fn neighbour_works(subject: &Subject, env: &Rc<Env>) {
-    let vm = subject.start(env);
+    let vm = subject.start(env, Capabilities::ALL);
     let plugin = vm.add_plugin(specification(&Program::default())).unwrap();
     let exchange = Exchange::request(&[(":path", "/")]);
     let context = vm.create_stream(plugin, Rc::clone(&exchange)).unwrap();

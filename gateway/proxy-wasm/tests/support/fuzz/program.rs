@@ -17,6 +17,8 @@ pub struct Program {
     pub action: u8,
     /// In which callback an HTTP call is made as it should be, before anything else.
     pub calls_in: Option<u8>,
+    /// It may call nothing that can be refused.
+    pub is_forbidden: bool,
 }
 
 /// One call of a host function.
@@ -61,7 +63,8 @@ impl Program {
         let operations = operations.collect();
         let data = bytes.take(Self::DATA_BYTES).collect();
         let calls_in = (flags & 2 != 0).then_some((flags >> 2) % guest::CALLBACKS.len() as u8);
-        Self { operations, data, allocator, never_done: flags & 1 != 0, action, calls_in }
+        let (never_done, is_forbidden) = (flags & 1 != 0, allocator & 0x80 != 0);
+        Self { operations, data, allocator, never_done, action, calls_in, is_forbidden }
     }
 
     /// The guest's memory from `guest::PROGRAM` on.
