@@ -5,6 +5,8 @@
 //! current [`generation`] once, finds a [`route`], runs the [`filter`] chain, sends to the [`upstream`],
 //! runs the chain backwards, and leaves a line in the access log and numbers in [`telemetry`].
 //!
+//! A connection of a TCP listener goes to `tcp` instead, which runs the filters of its chain on bytes.
+//!
 //! # The way of a policy
 //! [`policy`] turns YAML into types; [`reload`] compiles its modules, tries its filters, and has every
 //! [`worker`] build the new [`generation`] beside the old one; then each points to it between two
@@ -12,7 +14,7 @@
 //!
 //! [`workbench`] runs one filter on the same code without a gateway, for tools.
 //!
-//! Arrows run downwards only: cli → {worker, reload, admin} → {proxy, generation} → {route, filter,
+//! Arrows run downwards only: cli → {worker, reload, admin} → {proxy, tcp, generation} → {route, filter,
 //! limit, upstream} → {policy, http}. `ARCHITECTURE.md` tells the rest.
 
 pub mod admin;
@@ -26,6 +28,7 @@ pub mod policy;
 pub mod proxy;
 pub mod reload;
 pub mod route;
+mod tcp;
 pub mod telemetry;
 pub mod upstream;
 pub mod workbench;

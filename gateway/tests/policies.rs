@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method};
 use tollgate::policy::filter::{FilterKind, WasmFilter};
-use tollgate::policy::{Policy, load};
+use tollgate::policy::listener::{Listener, Service, TcpService};
+use tollgate::policy::{Policy, load, parse};
 use tollgate::route::{RequestView, RouteTable};
 
 fn folder() -> PathBuf {
@@ -88,6 +90,26 @@ fn full_shows_the_defaults() {
     (guard.path, guard.digest, guard.code) = (terse.path.clone(), terse.digest, terse.code.clone());
     guard.configuration = terse.configuration.clone();
     assert_eq!(guard, terse);
+}
+
+#[test]
+fn full_shows_the_defaults_of_tcp() {
+    let terse = "version: 1\nlisteners: [{ address: '127.0.0.1:1', tcp: { forward: { upstream: u } } }]\n\
+                 upstreams: { u: { endpoints: ['127.0.0.1:2'] } }\n";
+    let terse =
+        parse(terse, Path::new("terse.yaml"), &folder()).unwrap_or_else(|findings| panic!("{findings}"));
+    let (full, terse) = (tcp(&read("full.yaml")), tcp(&terse.policy));
+    assert_eq!((full.idle_timeout, full.buffer_bytes_max), (terse.idle_timeout, terse.buffer_bytes_max));
+    assert_eq!((&*terse.name, terse.connections_max, terse.filters.len()), ("tcp-1", None, 0));
+}
+
+/// The TCP service of a policy.
+fn tcp(policy: &Policy) -> Arc<TcpService> {
+    let service = |listener: &Listener| match &listener.service {
+        Service::Tcp(service) => Some(Arc::clone(service)),
+        Service::Http => None,
+    };
+    policy.listeners.iter().find_map(service).unwrap()
 }
 
 fn wasm(policy: &Policy, name: &str) -> WasmFilter {

@@ -104,7 +104,7 @@ pub struct FilterStatus {
     pub kind: &'static str,
     /// How it is, the worst over all workers.
     pub state: FilterState,
-    /// Routes that run it.
+    /// Routes and TCP listeners that run it.
     pub routes: usize,
     /// Failures since the process started, over all workers.
     pub failures: u64,

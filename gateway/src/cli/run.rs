@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -173,6 +173,7 @@ impl Gateway<'_> {
             access_log: self.log.clone(),
             guests: Arc::default(),
             connections: AtomicU32::new(0),
+            connection_numbers: AtomicU64::new(1),
         });
         let workers = Workers::start(count, &loaded.policy.listeners, &shared)?;
         let addresses = workers.addresses().to_vec();

@@ -5,6 +5,7 @@
 //!   reverse, and only the filters that saw the request see the response.
 //! * [`Exchange`]: what filters see and change: both heads, bodies, trailers, properties.
 //! * [`BodyPipe`]: one side's body on its way through the chain, held back where a filter pauses.
+//! * [`network`]: the same for TCP connections.
 //! * `native/`: filters in Rust, one file each. `wasm/`: the adapter to `tollgate-proxy-wasm`.
 //!
 //! A filter in shadow (`on_failure: shadow`) has a copy of the exchange to itself: `run/shadow.rs`.
@@ -18,6 +19,7 @@ mod copy;
 mod edit;
 mod exchange;
 mod native;
+pub mod network;
 mod reply;
 mod run;
 mod signals;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use tollgate_wasmedge::{Module, OptLevel};
 
+use super::tcp::TcpShared;
 use crate::limit::LimiterSet;
+use crate::policy::listener::Service;
 use crate::policy::{Loaded, Policy};
 use crate::route::RouteTable;
 use crate::telemetry::metrics::{FilterMetrics, Metrics, RouteMetrics, Sharded, UpstreamMetrics};
@@ -43,6 +45,8 @@ pub struct Blueprint {
     pub(super) filters: Vec<Arc<Sharded<FilterMetrics>>>,
     /// By the index of the upstream.
     pub(super) upstreams: Vec<Arc<Sharded<UpstreamMetrics>>>,
+    /// By the name of the TCP service.
+    pub(super) tcp: HashMap<Arc<str>, TcpShared>,
 }
 
 /// The metrics label of requests that no route takes; no policy can name a route so.
@@ -68,7 +72,21 @@ impl Blueprint {
             unrouted: metrics.route(UNROUTED),
             filters: policy.filters.iter().map(|filter| metrics.filter(&filter.name)).collect(),
             upstreams: policy.upstreams.iter().map(|upstream| metrics.upstream(&upstream.name)).collect(),
+            tcp: tcp_services(&policy, old, metrics),
             policy,
         }
     }
+}
+
+/// Each TCP service's figures; those of `old` go on.
+fn tcp_services(policy: &Policy, old: Option<&Blueprint>, metrics: &Metrics) -> HashMap<Arc<str>, TcpShared> {
+    let mut all = HashMap::new();
+    for listener in &policy.listeners {
+        let Service::Tcp(service) = &listener.service else { continue };
+        let carried = old.and_then(|old| old.tcp.get(&service.name));
+        let open = carried.map(|carried| Arc::clone(&carried.open)).unwrap_or_default();
+        let shared = TcpShared { metrics: metrics.tcp(&service.name), open };
+        all.insert(Arc::clone(&service.name), shared);
+    }
+    all
 }

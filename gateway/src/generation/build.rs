@@ -9,11 +9,13 @@ use tollgate_proxy_wasm::{HostFunctions, StartError};
 use super::blueprint::Blueprint;
 use super::modules::wasm_filters;
 use super::retire::{Retirements, Serving};
+use super::tcp::Serves;
 use crate::filter::wasm::{Environment, Guests, Plugin, Reach, VmKey, VmSlot};
 use crate::filter::{Chain, FilterInstance, Kind, Shadows};
 use crate::policy::Policy;
 use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Filter, FilterKind, WasmFilter};
+use crate::policy::listener::ListenerId;
 use crate::policy::route::{Action, DirectResponse, Redirect, Route};
 use crate::policy::upstream::Upstream;
 use crate::proxy::Outgoing;
@@ -36,6 +38,8 @@ pub struct Site {
 pub struct Generation {
     /// What it was built from.
     pub blueprint: Arc<Blueprint>,
+    /// What each listener serves.
+    listeners: Vec<(ListenerId, Serves)>,
     /// By the index of the route.
     pub routes: Vec<RouteRuntime>,
     /// Its pools.
@@ -129,6 +133,7 @@ impl Generation {
             .map(|(upstream, metrics)| (Arc::clone(&upstream.name), metrics.worker(site.worker)))
             .collect();
         let by_name: HashMap<_, _> = upstream_metrics.iter().cloned().collect();
+        let listeners = super::tcp::build(&blueprint, site.worker, &filters, &upstreams, &by_name)?;
         let mut routes = Vec::with_capacity(blueprint.policy.routes.len());
         for (route, metrics) in blueprint.policy.routes.iter().zip(&blueprint.routes) {
             routes.push(RouteRuntime {
@@ -140,6 +145,7 @@ impl Generation {
         }
         let guests = filters.into_values().filter(|filter| filter.guest().is_some()).collect();
         Ok(Self {
+            listeners,
             routes,
             upstreams,
             hosts,
@@ -164,6 +170,11 @@ impl Generation {
         for (plugin, reach) in &self.reaches {
             plugin.set_reach(Rc::clone(reach));
         }
+    }
+
+    /// What the listener serves now.
+    pub fn serves(&self, listener: ListenerId) -> Option<&Serves> {
+        self.listeners.iter().find(|(id, _)| *id == listener).map(|(_, serves)| serves)
     }
 
     /// Publishes how its guests are. For the sweep.

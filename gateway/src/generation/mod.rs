@@ -15,7 +15,9 @@ pub mod canary;
 pub mod difference;
 pub mod modules;
 mod retire;
+mod tcp;
 
 pub use blueprint::{Blueprint, Compiled, Modules};
 pub use build::{BuildError, Generation, Next, RouteRuntime, Site};
 pub use retire::{Retirements, Serving};
+pub use tcp::{Serves, TcpRuntime};

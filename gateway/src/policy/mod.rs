@@ -42,7 +42,7 @@ pub use resolve::read_module;
 /// A whole policy, valid by construction.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Where clients connect. At least one. Fixed for the life of the process.
+    /// Where clients connect. At least one. Addresses are fixed for the life of the process.
     pub listeners: Vec<listener::Listener>,
     /// Where the admin API listens. Loopback unless the policy says otherwise aloud. Fixed.
     pub admin: Option<listener::AdminListener>,

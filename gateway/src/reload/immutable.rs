@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::policy::Policy;
+use crate::policy::listener::ListenerId;
 
 /// A policy asks for other sockets than the process has.
 #[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
@@ -23,13 +24,12 @@ struct Admin {
 
 /// Whether `new` keeps the sockets of `old`; their order in the policy means nothing.
 pub(super) fn check(old: &Policy, new: &Policy) -> Result<(), Immutable> {
-    let addresses =
-        |policy: &Policy| policy.listeners.iter().map(|listener| listener.address).collect::<BTreeSet<_>>();
+    let addresses = |policy: &Policy| ListenerId::all(&policy.listeners).into_iter().collect::<BTreeSet<_>>();
     let admin = |policy: &Policy| policy.admin.as_ref().map(|admin| admin.address);
     let (before, after) = (addresses(old), addresses(new));
     let changes = Immutable {
-        added: after.difference(&before).copied().collect(),
-        removed: before.difference(&after).copied().collect(),
+        added: after.difference(&before).map(|id| id.address).collect(),
+        removed: before.difference(&after).map(|id| id.address).collect(),
         admin: (admin(old) != admin(new)).then(|| Admin { old: admin(old), new: admin(new) }),
     };
     if changes == Immutable::default() { Ok(()) } else { Err(changes) }

@@ -14,6 +14,7 @@ use crate::admin::{
 };
 use crate::generation::blueprint::Blueprint;
 use crate::policy::filter::{Filter, FilterKind};
+use crate::policy::listener::Service;
 use crate::policy::upstream::{Endpoint, Upstream};
 use crate::telemetry::Timestamp;
 use crate::worker::Shared;
@@ -84,10 +85,13 @@ impl Handle {
 
     pub(super) fn committed(&self, blueprint: Arc<Blueprint>, status: GenerationStatus, retiring: usize) {
         let mut routes = HashMap::new();
-        for route in &blueprint.policy.routes {
-            for filter in &route.filters {
-                *routes.entry(Arc::clone(&filter.name)).or_default() += 1;
-            }
+        let of_routes = blueprint.policy.routes.iter().flat_map(|route| &route.filters);
+        let services = blueprint.policy.listeners.iter().filter_map(|listener| match &listener.service {
+            Service::Tcp(service) => Some(service),
+            Service::Http => None,
+        });
+        for filter in of_routes.chain(services.flat_map(|service| &service.filters)) {
+            *routes.entry(Arc::clone(&filter.name)).or_default() += 1;
         }
         let old = {
             let mut board = self.board();

@@ -1,4 +1,4 @@
-//! Where in a request a filter ran.
+//! Where in a request or a connection a filter ran.
 
 /// A point at which filters run; a metric label and an access-log field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,7 +10,12 @@ pub enum Phase {
     ResponseHeaders,
     ResponseBody,
     ResponseTrailers,
-    /// After the request: the filter's own log and clean-up.
+    NewConnection,
+    DownstreamData,
+    UpstreamData,
+    DownstreamClose,
+    UpstreamClose,
+    /// After the request or connection: the filter's own log and clean-up.
     Done,
     /// Outside requests: timers and answers to calls of the filter's own.
     Background,
@@ -18,13 +23,18 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::RequestHeaders,
         Self::RequestBody,
         Self::RequestTrailers,
         Self::ResponseHeaders,
         Self::ResponseBody,
         Self::ResponseTrailers,
+        Self::NewConnection,
+        Self::DownstreamData,
+        Self::UpstreamData,
+        Self::DownstreamClose,
+        Self::UpstreamClose,
         Self::Done,
         Self::Background,
     ];
@@ -38,6 +48,11 @@ impl Phase {
             Self::ResponseHeaders => "response_headers",
             Self::ResponseBody => "response_body",
             Self::ResponseTrailers => "response_trailers",
+            Self::NewConnection => "new_connection",
+            Self::DownstreamData => "downstream_data",
+            Self::UpstreamData => "upstream_data",
+            Self::DownstreamClose => "downstream_close",
+            Self::UpstreamClose => "upstream_close",
             Self::Done => "done",
             Self::Background => "background",
         }

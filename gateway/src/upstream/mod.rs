@@ -40,6 +40,7 @@ mod replay;
 mod resolve;
 mod send;
 mod stats;
+mod tunnel;
 mod waker;
 mod whole;
 mod wire;

@@ -11,10 +11,20 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::connection;
 use super::state::Worker;
+use crate::generation::Serves;
+use crate::policy::listener::ListenerId;
+use crate::tcp;
 
 const BACKLOG: i32 = 4096;
 /// After an error of `accept`, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// One worker's socket for a listener.
+pub(super) struct Bound {
+    /// The listener.
+    pub(super) id: ListenerId,
+    pub(super) socket: std::net::TcpListener,
+}
 
 /// Binds one worker's socket.
 pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -28,10 +38,10 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Accepts until the task is aborted. An error never ends it.
-pub(super) async fn accept(listener: TcpListener, worker: Rc<Worker>) {
+pub(super) async fn accept(listener: TcpListener, id: ListenerId, worker: Rc<Worker>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => welcome(stream, peer, &worker),
+            Ok((stream, peer)) => welcome(stream, peer, id, &worker),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -40,12 +50,21 @@ pub(super) async fn accept(listener: TcpListener, worker: Rc<Worker>) {
     }
 }
 
-fn welcome(stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
+fn welcome(stream: TcpStream, peer: SocketAddr, id: ListenerId, worker: &Rc<Worker>) {
     if !worker.admit() {
         // Closed at once, and not queued: a full gateway must say so.
         return;
     }
     // Without it small answers wait for the client's acknowledgement; failing it, they do.
     let _ = stream.set_nodelay(true);
-    connection::start(stream, peer, worker);
+    let generation = worker.generation();
+    match generation.serves(id) {
+        Some(Serves::Http) => connection::start(stream, peer, worker),
+        Some(Serves::Tcp(runtime)) => {
+            let runtime = Rc::clone(runtime);
+            tcp::start(stream, peer, worker, generation, &runtime);
+        }
+        // `reload::immutable` lets no policy through that lacks a listener.
+        None => worker.release(),
+    }
 }

@@ -20,7 +20,7 @@ mod sweep;
 mod thread;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 pub use connection::ConnectionState;
 pub use pool::{Commit, Drained, PrepareError, StartError, Workers};
@@ -40,4 +40,6 @@ pub struct Shared {
     pub guests: Arc<Guests>,
     /// Client connections open now.
     pub connections: AtomicU32,
+    /// Connections of TCP services so far: the number of the next one.
+    pub connection_numbers: AtomicU64,
 }

@@ -12,9 +12,10 @@ use tollgate_proxy_wasm::HostFunctions;
 use tollgate_wasmedge::{DEFAULT_STACK, GuardedThread, spawn_guarded};
 
 use super::command::Command;
+use super::listener::Bound;
 use super::{Shared, listener, thread};
 use crate::generation::{Blueprint, BuildError, Retirements, Site};
-use crate::policy::listener::Listener;
+use crate::policy::listener::{Listener, ListenerId};
 
 /// Commands that may wait for one worker.
 const COMMANDS_MAX: usize = 16;
@@ -84,21 +85,17 @@ impl Workers {
     ) -> Result<Self, StartError> {
         let retirements = Arc::new(Retirements::default());
         let mut all = Self { workers: vec![], threads: Mutex::default(), addresses: vec![], retirements };
-        let mut wanted: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+        let ids = ListenerId::all(listeners);
+        let mut wanted: Vec<_> = ids.iter().map(|id| id.address).collect();
         for worker in 0..count.get() {
-            let sockets = bind_all(&mut wanted)?;
+            let sockets = bind_all(&ids, &mut wanted)?;
             all.start_one(worker, sockets, shared).map_err(StartError::Thread)?;
         }
         all.addresses = wanted;
         Ok(all)
     }
 
-    fn start_one(
-        &mut self,
-        worker: usize,
-        sockets: Vec<std::net::TcpListener>,
-        shared: &Arc<Shared>,
-    ) -> io::Result<()> {
+    fn start_one(&mut self, worker: usize, sockets: Vec<Bound>, shared: &Arc<Shared>) -> io::Result<()> {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let (shared, retirements) = (Arc::clone(shared), Arc::clone(&self.retirements));
         let life = move || {
@@ -195,13 +192,13 @@ impl Workers {
 }
 
 /// Binds each address. A port 0 becomes the one that the system chose, for the workers that follow.
-fn bind_all(wanted: &mut [SocketAddr]) -> Result<Vec<std::net::TcpListener>, StartError> {
+fn bind_all(ids: &[ListenerId], wanted: &mut [SocketAddr]) -> Result<Vec<Bound>, StartError> {
     let mut sockets = Vec::with_capacity(wanted.len());
-    for address in wanted {
+    for (id, address) in ids.iter().zip(wanted) {
         let failed = |source| StartError::Bind { address: *address, source };
         let socket = listener::bind(*address).map_err(failed)?;
         *address = socket.local_addr().map_err(|source| StartError::Bind { address: *address, source })?;
-        sockets.push(socket);
+        sockets.push(Bound { id: *id, socket });
     }
     Ok(sockets)
 }

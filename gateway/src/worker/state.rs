@@ -21,6 +21,8 @@ pub struct Worker {
     pub(super) current: RefCell<Rc<Generation>>,
     pub(super) connections: RefCell<Vec<Rc<ConnectionState>>>,
     pub(super) is_draining: Cell<bool>,
+    /// Connections of TCP services, open now.
+    tcp_connections: Cell<usize>,
     request_ids: RequestIds,
 }
 
@@ -34,6 +36,7 @@ impl Worker {
             current: RefCell::new(first),
             connections: RefCell::default(),
             is_draining: Cell::new(false),
+            tcp_connections: Cell::new(0),
             request_ids: RequestIds::new(),
         })
     }
@@ -53,6 +56,27 @@ impl Worker {
         &self.request_ids
     }
 
+    /// A number that no other connection of this process has.
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.shared.connection_numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A connection of a TCP service begins. It was counted in before.
+    pub(crate) fn tcp_opened(&self) {
+        self.tcp_connections.set(self.tcp_connections.get() + 1);
+    }
+
+    /// It is over: counts it out.
+    pub(crate) fn tcp_closed(&self) {
+        self.tcp_connections.set(self.tcp_connections.get().saturating_sub(1));
+        self.release();
+    }
+
+    /// Client connections open now, of either kind.
+    pub(super) fn open_connections(&self) -> usize {
+        self.connections.borrow().len() + self.tcp_connections.get()
+    }
+
     /// Counts a connection in, or refuses it when there are too many.
     pub(super) fn admit(&self) -> bool {
         let max = self.generation().blueprint.policy.limits.connections_max.get();
@@ -68,7 +92,7 @@ impl Worker {
     }
 
     /// Counts a connection out.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections_active.dec();
     }

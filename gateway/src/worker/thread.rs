@@ -1,6 +1,5 @@
 //! A worker's life.
 
-use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +12,13 @@ use tokio::task::AbortHandle;
 use super::Shared;
 use super::command::Command;
 use super::connection::Notice;
+use super::listener::Bound;
 use super::state::Worker;
 use super::{listener, sweep};
 use crate::generation::{Generation, Site};
 
 /// Runs a worker until it has drained or the control side is gone.
-pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, commands: Receiver<Command>) {
+pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, commands: Receiver<Command>) {
     let runtime =
         match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
         {
@@ -32,7 +32,7 @@ pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, 
     // What is left, connections beyond the drain limit, is dropped with the runtime.
 }
 
-async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<StdListener>, mut commands: Receiver<Command>) {
+async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, mut commands: Receiver<Command>) {
     let Some((worker, mut prepared)) = first_generation(shared, site, &mut commands).await else { return };
     let accepting = accepting(&worker, listeners);
     // Goes on while the worker drains: connections that wait too long are ended then as well.
@@ -88,12 +88,12 @@ async fn first_generation(
     }
 }
 
-fn accepting(worker: &Rc<Worker>, listeners: Vec<StdListener>) -> Vec<AbortHandle> {
+fn accepting(worker: &Rc<Worker>, listeners: Vec<Bound>) -> Vec<AbortHandle> {
     let mut tasks = Vec::new();
-    for listener in listeners {
-        match TcpListener::from_std(listener) {
+    for Bound { id, socket } in listeners {
+        match TcpListener::from_std(socket) {
             Ok(listener) => {
-                let task = tokio::task::spawn_local(listener::accept(listener, Rc::clone(worker)));
+                let task = tokio::task::spawn_local(listener::accept(listener, id, Rc::clone(worker)));
                 tasks.push(task.abort_handle());
             }
             Err(error) => tracing::error!(%error, "a listener cannot be used"),
@@ -102,15 +102,15 @@ fn accepting(worker: &Rc<Worker>, listeners: Vec<StdListener>) -> Vec<AbortHandl
     tasks
 }
 
-/// Lets requests end; idle connections end at once.
+/// Lets requests and TCP connections end; idle HTTP connections end at once.
 async fn drain(worker: &Rc<Worker>, limit: Duration) {
     worker.is_draining.set(true);
     let end = tokio::time::Instant::now() + limit;
     worker.connections.borrow().iter().for_each(|connection| connection.tell(Notice::Finish));
-    while !worker.connections.borrow().is_empty() && tokio::time::Instant::now() < end {
+    while worker.open_connections() > 0 && tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let left = worker.connections.borrow().len();
+    let left = worker.open_connections();
     if left > 0 {
         tracing::warn!(connections = left, "connections cut at the drain limit");
     }

@@ -76,9 +76,14 @@ impl Gateway {
 
     /// Starts with other options.
     pub fn start_with(rest: &str, options: &Options) -> Self {
+        Self::start_whole(&format!("{PREAMBLE}{rest}"), options)
+    }
+
+    /// Runs a policy that names its own sockets; it must have an admin API.
+    pub fn start_whole(text: &str, options: &Options) -> Self {
         let folder = TempDir::new().unwrap();
         let policy = folder.path().join("policy.yaml");
-        std::fs::write(&policy, format!("{PREAMBLE}{rest}")).unwrap();
+        std::fs::write(&policy, text).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .arg("run")
             .arg(&policy)
@@ -155,8 +160,13 @@ impl Gateway {
 
     /// Puts another policy into the place of the first, in one step.
     pub fn write_policy(&self, rest: &str) {
+        self.write_whole(&format!("{PREAMBLE}{rest}"));
+    }
+
+    /// The same for a policy that names its own sockets.
+    pub fn write_whole(&self, text: &str) {
         let draft = self.folder.path().join("policy.draft");
-        std::fs::write(&draft, format!("{PREAMBLE}{rest}")).unwrap();
+        std::fs::write(&draft, text).unwrap();
         std::fs::rename(draft, self.policy_path()).unwrap();
     }
 

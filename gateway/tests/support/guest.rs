@@ -15,7 +15,7 @@ pub fn cache_dir() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("gateway-cache")
 }
 
-/// A shipped filter: `rules`, `headers` or `redact`. `make filters` builds them.
+/// A shipped filter, such as `rules`. `make filters` builds them.
 pub fn shipped(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters/dist").join(name);
     let path = path.with_extension("wasm");

@@ -26,6 +26,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
+pub(super) use self::stage::join;
 use self::stage::{Intake, Stage};
 use self::watch::Watcher;
 use super::exchange::Side;

@@ -308,7 +308,7 @@ pub(super) fn trailers_phase(side: Side) -> Phase {
 }
 
 /// What was held, and what has come.
-pub(super) fn join(held: &mut Bytes, more: Bytes) -> Bytes {
+pub(in crate::filter) fn join(held: &mut Bytes, more: Bytes) -> Bytes {
     if held.is_empty() {
         return more;
     }

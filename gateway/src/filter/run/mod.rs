@@ -24,7 +24,7 @@ use crate::telemetry::Phase;
 use shadow::Shadow;
 pub(super) use shadow::Sighted;
 pub use shadow::{Foreseen, Shadows};
-use verdict::kind_of_refusal;
+pub(in crate::filter) use verdict::{kind_of, kind_of_refusal};
 
 /// What a chain made of a side's headers.
 #[must_use]

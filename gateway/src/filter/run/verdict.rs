@@ -134,7 +134,7 @@ impl Run {
     }
 }
 
-pub(super) fn kind_of(failure: &Failure) -> FilterFailure {
+pub(in crate::filter) fn kind_of(failure: &Failure) -> FilterFailure {
     match failure {
         Failure::Budget { .. } => FilterFailure::Budget,
         Failure::Trap { .. } => FilterFailure::Trap,
@@ -142,7 +142,7 @@ pub(super) fn kind_of(failure: &Failure) -> FilterFailure {
     }
 }
 
-pub(super) fn kind_of_refusal(error: &BeginError) -> FilterFailure {
+pub(in crate::filter) fn kind_of_refusal(error: &BeginError) -> FilterFailure {
     match error {
         BeginError::CircuitOpen => FilterFailure::CircuitOpen,
         BeginError::Start(_) => FilterFailure::Host,
@@ -156,6 +156,11 @@ pub(super) fn side_of(phase: Phase) -> Side {
         Phase::ResponseHeaders
         | Phase::ResponseBody
         | Phase::ResponseTrailers
+        | Phase::NewConnection
+        | Phase::DownstreamData
+        | Phase::UpstreamData
+        | Phase::DownstreamClose
+        | Phase::UpstreamClose
         | Phase::Done
         | Phase::Background => Side::Response,
     }

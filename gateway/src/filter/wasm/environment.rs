@@ -12,7 +12,7 @@ use tollgate_proxy_wasm::{
 };
 
 use super::calls::{self, Bounds, Outbox};
-use super::seat::Seat;
+use super::network::GuestStream;
 use super::slot::VmSlot;
 
 /// A timer never goes off more often than this, whatever the guest asks.
@@ -86,14 +86,14 @@ impl Environment {
 }
 
 impl tollgate_proxy_wasm::Environment for Environment {
-    type Stream = Seat;
+    type Stream = GuestStream;
 
-    fn log(&self, plugin: Option<&Plugin>, stream: Option<&Seat>, level: LogLevel, message: &[u8]) {
+    fn log(&self, plugin: Option<&Plugin>, stream: Option<&GuestStream>, level: LogLevel, message: &[u8]) {
         if !self.may_log() {
             return;
         }
         let filter = plugin.map_or("", |plugin| &*plugin.spec().name);
-        let request_id = stream.and_then(|seat| seat.exchange.request_id.to_str().ok()).unwrap_or_default();
+        let request_id = stream.map_or("", GuestStream::id);
         let text = String::from_utf8_lossy(message);
         match level {
             LogLevel::Trace => tracing::trace!(target: "filter", filter, request_id, text = &*text, "guest"),
@@ -141,7 +141,7 @@ impl tollgate_proxy_wasm::Environment for Environment {
         &self,
         id: CallId,
         plugin: &Plugin,
-        _: Option<&Seat>,
+        _: Option<&GuestStream>,
         call: HttpCall<'_>,
     ) -> Result<(), CallError> {
         let slot = self.slot.upgrade().ok_or(CallError::Unavailable)?;

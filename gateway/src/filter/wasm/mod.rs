@@ -3,7 +3,8 @@
 //! * [`VmSlot`]: one VM per worker for each identity (module, `vm_id`, VM configuration). A VM that
 //!   traps or spends its budget is thrown away and another is built, with back-off.
 //! * [`Plugin`]: a filter in such a VM, carried over a reload if its definition is the same.
-//! * [`Seat`]: the place of a filter in one exchange; what the guest's host functions act on.
+//! * [`Seat`], [`NetworkSeat`]: the place of a filter in one exchange, in one TCP connection; what the
+//!   guest's host functions act on.
 //! * [`Environment`]: log, timers, calls and shared state of one VM; `calls`: what guests ask of other
 //!   servers, and which ones they [`Reach`].
 
@@ -11,6 +12,7 @@ mod backoff;
 mod calls;
 mod environment;
 mod inbox;
+mod network;
 mod plugin;
 pub(super) mod properties;
 mod seat;
@@ -18,6 +20,7 @@ mod slot;
 
 pub use calls::Reach;
 pub use environment::{Environment, Guests};
+pub use network::{GuestStream, NetworkSeat};
 pub use plugin::{BeginError, Context, Plugin, plugin_spec};
 pub use seat::Seat;
-pub use slot::{VmKey, VmSlot};
+pub use slot::{VmKey, VmSlot, Waiting};

@@ -7,16 +7,16 @@ use std::time::{Instant, SystemTime};
 
 use tokio::task::AbortHandle;
 use tollgate_proxy_wasm::{
-    Action, ContextId, Failure, Handles, PluginId, PluginSpec, QueueId, QueueTurn, StartError, Vm,
+    Action, ContextId, Failure, Handles, PeerType, PluginId, PluginSpec, QueueId, QueueTurn, StartError, Vm,
 };
 
 use super::backoff::{Backoff, CircuitState, Cost, Turn};
 use super::calls::Reach;
 use super::environment::Environment;
 use super::inbox::{self, Inbox};
-use super::seat::Seat;
-use super::slot::{Live, VmSlot};
-use crate::filter::exchange::{Exchange, Side};
+use super::network::GuestStream;
+use super::slot::{Live, VmSlot, Waiting};
+use crate::filter::exchange::Side;
 use crate::policy::bodies::BodyMode;
 use crate::policy::filter::WasmFilter;
 use crate::telemetry::metrics::{CircuitHealth, FilterHealth, LastFailure};
@@ -249,8 +249,8 @@ impl Plugin {
         }
     }
 
-    /// Begins the filter's part in an exchange.
-    pub fn begin(self: &Rc<Self>, seat: Seat) -> Result<Context, BeginError> {
+    /// Begins the filter's part in an exchange or a connection.
+    pub fn begin(self: &Rc<Self>, seat: impl Into<GuestStream>) -> Result<Context, BeginError> {
         let turn = self.admit()?;
         let begun = self.begin_as(seat, turn);
         if begun.is_err() {
@@ -259,9 +259,9 @@ impl Plugin {
         begun
     }
 
-    fn begin_as(self: &Rc<Self>, seat: Seat, turn: Turn) -> Result<Context, BeginError> {
+    fn begin_as(self: &Rc<Self>, seat: impl Into<GuestStream>, turn: Turn) -> Result<Context, BeginError> {
         let (vm, id) = self.revive()?;
-        let created = vm.create_stream(id, Rc::new(seat));
+        let created = vm.create_stream(id, Rc::new(seat.into()));
         let id = created.inspect_err(|failure| self.failed(Cost::of(failure)))?;
         Ok(Context {
             plugin: Rc::clone(self),
@@ -318,8 +318,36 @@ impl Context {
             Phase::ResponseHeaders => vm.on_response_headers(id, size, end_of_stream),
             Phase::ResponseBody => vm.on_response_body(id, size, end_of_stream),
             Phase::ResponseTrailers => vm.on_response_trailers(id, size),
-            Phase::Done | Phase::Background => Ok(Action::Continue),
+            Phase::NewConnection => vm.on_new_connection(id),
+            Phase::DownstreamData => vm.on_downstream_data(id, size, end_of_stream),
+            Phase::UpstreamData => vm.on_upstream_data(id, size, end_of_stream),
+            Phase::DownstreamClose | Phase::UpstreamClose | Phase::Done | Phase::Background => {
+                Ok(Action::Continue)
+            }
         };
+        self.note(result)
+    }
+
+    /// Tells the guest that one of the two ends of its connection is gone: `phase` says which.
+    pub fn call_close(&self, phase: Phase, peer: PeerType) -> Result<(), Failure> {
+        let result = match phase {
+            Phase::DownstreamClose => self.vm.on_downstream_close(self.id, peer),
+            Phase::UpstreamClose => self.vm.on_upstream_close(self.id, peer),
+            _ => Ok(()),
+        };
+        self.note(result)
+    }
+
+    /// Whether the module wants to be told that.
+    pub fn handles_close(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::DownstreamClose => self.vm.handles().downstream_close,
+            Phase::UpstreamClose => self.vm.handles().upstream_close,
+            _ => false,
+        }
+    }
+
+    fn note<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
         if let Err(failure) = &result {
             self.is_well.set(false);
             if !matches!(failure, Failure::Broken) {
@@ -344,10 +372,10 @@ impl Context {
         }
     }
 
-    /// The guest holds the exchange back: it is to be woken if the VM fails.
-    pub fn hold(&self, exchange: &Rc<Exchange>) {
+    /// The guest holds the exchange or connection back: it is to be woken if the VM fails.
+    pub fn hold<W: Waiting>(&self, waiting: &Rc<W>) {
         if !self.is_held.replace(true) {
-            self.plugin.slot.hold(exchange);
+            self.plugin.slot.hold(waiting);
         }
     }
 

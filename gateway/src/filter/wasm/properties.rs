@@ -2,6 +2,7 @@
 //! little-endian, times and durations in nanoseconds. What a guest sets is kept per exchange, at
 //! most 64 properties of 64 KiB together, readable by the filters after it.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,17 +36,31 @@ pub(in crate::filter) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnc
             }
         }
     }
-    let set = exchange.properties.borrow();
+    find(&exchange.properties, path, f)
+}
+
+/// Passes a property that a guest has set to `f`.
+pub(in crate::filter) fn find<R>(
+    set: &RefCell<Vec<Property>>,
+    path: &[u8],
+    f: impl FnOnce(&[u8]) -> R,
+) -> Option<R> {
+    let set = set.borrow();
     set.iter().find(|property| is_at(property, path)).map(|property| f(&property.value))
 }
 
 /// Stores a property of a guest's own.
 pub(in crate::filter) fn write(exchange: &Exchange, path: &[u8], value: &[u8]) -> Result<(), PropertyError> {
+    store(&exchange.properties, path, value)
+}
+
+/// Stores a property among those that guests have set.
+pub(super) fn store(set: &RefCell<Vec<Property>>, path: &[u8], value: &[u8]) -> Result<(), PropertyError> {
     let root = path.split(|byte| *byte == 0).next().unwrap_or_default();
     if OURS.contains(&root) {
         return Err(PropertyError::ReadOnly);
     }
-    let mut set = exchange.properties.borrow_mut();
+    let mut set = set.borrow_mut();
     let others = set.iter().filter(|property| !is_at(property, path));
     let (count, bytes) = others.fold((0, 0), |(count, bytes), property| {
         (count + 1, bytes + property.key.len() + property.value.len())

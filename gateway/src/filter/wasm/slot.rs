@@ -72,11 +72,23 @@ pub struct VmSlot {
     build: Cell<u64>,
     plugins: RefCell<Vec<Weak<Plugin>>>,
     backoff: RefCell<Backoff>,
-    /// Exchanges that the VM has held back, to be woken when it fails; dead ones are left out now and
-    /// then, so their number is bounded by that of exchanges.
-    held: RefCell<Vec<Weak<Exchange>>>,
+    /// What the VM has held back, to be woken when it fails; dead ones are left out now and then, so
+    /// their number is bounded by that of exchanges and connections.
+    held: RefCell<Vec<Weak<dyn Waiting>>>,
     /// The filter that is being started in the VM right now.
     starting: RefCell<Option<Rc<Plugin>>>,
+}
+
+/// What a guest may hold back.
+pub trait Waiting: 'static {
+    /// Has it look again.
+    fn wake(&self);
+}
+
+impl Waiting for Exchange {
+    fn wake(&self) {
+        self.signals.wake();
+    }
 }
 
 /// A VM that works.
@@ -151,18 +163,19 @@ impl VmSlot {
         if self.live().is_some() {
             return;
         }
-        for exchange in self.held.take().iter().filter_map(Weak::upgrade) {
-            exchange.signals.wake();
+        for waiting in self.held.take().iter().filter_map(Weak::upgrade) {
+            waiting.wake();
         }
     }
 
-    /// Has the exchange look again when the VM fails.
-    pub(super) fn hold(&self, exchange: &Rc<Exchange>) {
+    /// Has it look again when the VM fails.
+    pub(super) fn hold<W: Waiting>(&self, waiting: &Rc<W>) {
         let mut held = self.held.borrow_mut();
         if held.len() == held.capacity() {
-            held.retain(|exchange| exchange.strong_count() > 0);
+            held.retain(|waiting| waiting.strong_count() > 0);
         }
-        held.push(Rc::downgrade(exchange));
+        let waiting: Weak<W> = Rc::downgrade(waiting);
+        held.push(waiting);
     }
 
     /// The VM, if it is there and works.

@@ -25,10 +25,37 @@ pub(super) struct Policy {
     pub(super) routes: Field<Vec<Field<Route>>>,
 }
 
+impl Policy {
+    /// Whether any listener serves HTTP, as far as can be told.
+    pub(super) fn has_http_listener(&self) -> bool {
+        let listeners = self.listeners.given().map_or(&[][..], Vec::as_slice);
+        listeners.is_empty()
+            || listeners.iter().any(|entry| entry.given().is_none_or(|listener| listener.tcp.is_absent()))
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Listener {
     pub(super) address: Field<Address>,
+    pub(super) tcp: Field<TcpService>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TcpService {
+    pub(super) name: Field<String>,
+    pub(super) filters: Field<Vec<Field<String>>>,
+    pub(super) forward: Field<TcpForward>,
+    pub(super) idle_timeout: Field<Duration>,
+    pub(super) connections: Field<u64>,
+    pub(super) buffer_bytes: Field<Size>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TcpForward {
+    pub(super) upstream: Field<String>,
 }
 
 #[derive(Deserialize, Default)]

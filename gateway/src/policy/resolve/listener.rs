@@ -5,16 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::super::listener::{AdminListener, Listener};
+use super::super::listener::AdminListener;
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
 use super::place::Place;
 
-const LISTENERS_MAX: usize = 64;
+pub(super) const LISTENERS_MAX: usize = 64;
 const PROXIES_MAX: usize = 1_000;
 
+/// An address of a listener, and the index of the listener in the list.
+pub(super) type Address = (usize, SocketAddr);
+
 /// Client and admin addresses. None is given twice, but for port 0.
-pub(super) fn resolve(root: Place<'_>, raw: &raw::Policy) -> (Vec<Listener>, Option<AdminListener>) {
+pub(super) fn resolve(root: Place<'_>, raw: &raw::Policy) -> (Vec<Address>, Option<AdminListener>) {
     let section = root.key("listeners");
     root.required(&raw.listeners, "listeners", "a list such as `[{address: \"127.0.0.1:8080\"}]`");
     if raw.listeners.given().is_some_and(Vec::is_empty) {
@@ -30,7 +33,7 @@ pub(super) fn resolve(root: Place<'_>, raw: &raw::Policy) -> (Vec<Listener>, Opt
             let first = entry.report.place(&section.index(first).key("address").at, "the first one");
             entry.key("address").error(Problem::new(format!("`{address}` is listed twice")).see(first));
         }
-        listeners.push(Listener { address });
+        listeners.push((index, address));
     }
     let admin = raw.admin.given().and_then(|admin| resolve_admin(root.key("admin"), admin));
     if let Some(AdminListener { address }) = admin

@@ -2,7 +2,7 @@
 //!
 //! One file a section. Every function reports what is wrong and goes on with what is right, so
 //! that one run tells everything; the policy is handed out only if nothing was reported. Upstreams
-//! and filters come before the routes that name them.
+//! and filters come before the TCP services and routes that name them.
 
 mod action;
 mod allow;
@@ -21,6 +21,7 @@ mod pattern;
 mod place;
 mod route;
 mod scalar;
+mod tcp;
 mod upstream;
 
 use std::path::Path;
@@ -48,21 +49,26 @@ pub(super) fn resolve(
 ) -> Option<(Policy, Vec<[u8; 32]>)> {
     let root = Place::root(report);
     check_version(root, raw);
-    let (listeners, admin) = listener::resolve(root, raw);
+    let (addresses, admin) = listener::resolve(root, raw);
     let limits = limits::resolve(root.key("limits"), &raw.limits);
     let trusted_proxies = listener::resolve_proxies(root.key("trusted_proxies"), &raw.trusted_proxies);
     let total = limits.as_ref().and_then(|limits| limits.total_timeout);
     let upstreams = upstream::resolve(root.key("upstreams"), &raw.upstreams, total);
     let mut modules = Modules::new(base_dir);
     let filters = filter::resolve(root.key("filters"), &raw.filters, &mut modules, &upstreams);
-    let routes = route::resolve(root, &raw.routes, &upstreams, &filters);
+    let services = tcp::resolve(root.key("listeners"), raw, limits.as_ref(), &upstreams, &filters);
+    let routes = match raw.has_http_listener() {
+        true => route::resolve(root, &raw.routes, &upstreams, &filters),
+        false => route::resolve_unserved(root, &raw.routes, &upstreams, &filters),
+    };
     if report.has_errors() {
         return None;
     }
+    upstream::warn_of_http_options(root.key("upstreams"), &raw.upstreams, &upstreams);
     upstreams.warn_of_unused(root.key("upstreams"));
     filters.warn_of_unused(root.key("filters"));
     let policy = Policy {
-        listeners,
+        listeners: tcp::join(addresses, services),
         admin,
         limits: limits?,
         trusted_proxies,

@@ -20,6 +20,8 @@ struct Named<'r, T> {
     /// `None` if it is wrong, which is reported: whoever names it is right to do so.
     value: Option<Arc<T>>,
     used: Cell<bool>,
+    /// Whether a TCP service uses it.
+    used_by_tcp: Cell<bool>,
 }
 
 impl<'r, T> Names<'r, T> {
@@ -31,18 +33,35 @@ impl<'r, T> Names<'r, T> {
     /// Adds a value, or that there is a wrong one of this name.
     pub(super) fn add(&mut self, name: &'r str, value: Option<Arc<T>>) {
         self.by_name.insert(name, self.values.len());
-        self.values.push(Named { name, value, used: Cell::new(false) });
+        self.values.push(Named { name, value, used: Cell::new(false), used_by_tcp: Cell::new(false) });
     }
 
     /// The value that is named at `place`.
     pub(super) fn find(&self, place: Place<'_>, name: &str) -> Option<Arc<T>> {
-        let Some(&index) = self.by_name.get(name) else {
-            place.error(self.unknown(place, name));
-            return None;
-        };
-        let named = &self.values[index];
+        let named = self.named(place, name)?;
         named.used.set(true);
         named.value.clone()
+    }
+
+    /// The same, for a TCP service.
+    pub(super) fn find_for_tcp(&self, place: Place<'_>, name: &str) -> Option<Arc<T>> {
+        let named = self.named(place, name)?;
+        named.used_by_tcp.set(true);
+        named.value.clone()
+    }
+
+    /// Whether TCP services use the value, and nothing else does.
+    pub(super) fn is_for_tcp_alone(&self, name: &str) -> bool {
+        let named = self.by_name.get(name).and_then(|index| self.values.get(*index));
+        named.is_some_and(|named| named.used_by_tcp.get() && !named.used.get())
+    }
+
+    fn named(&self, place: Place<'_>, name: &str) -> Option<&Named<'r, T>> {
+        let found = self.by_name.get(name).and_then(|index| self.values.get(*index));
+        if found.is_none() {
+            place.error(self.unknown(place, name));
+        }
+        found
     }
 
     fn unknown(&self, place: Place<'_>, name: &str) -> Problem {
@@ -56,7 +75,7 @@ impl<'r, T> Names<'r, T> {
 
     /// Warns of values that nothing names.
     pub(super) fn warn_of_unused(&self, section: Place<'_>) {
-        for named in self.values.iter().filter(|named| !named.used.get()) {
+        for named in self.values.iter().filter(|named| !named.used.get() && !named.used_by_tcp.get()) {
             let problem = Problem::new("no route uses it").help("use it or remove it").on_key();
             section.key(named.name).warn(problem);
         }

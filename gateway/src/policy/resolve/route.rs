@@ -27,10 +27,33 @@ pub(super) fn resolve(
     filters: &Names<'_, Filter>,
 ) -> Vec<Arc<Route>> {
     root.required(field, "routes", "a list of routes");
-    let section = root.key("routes");
     if field.given().is_some_and(Vec::is_empty) {
-        section.error(Problem::new("no route").expected("at least one"));
+        root.key("routes").error(Problem::new("no route").expected("at least one"));
     }
+    resolve_all(root, field, upstreams, filters)
+}
+
+/// The routes of a policy without an HTTP listener: none is needed, and any is told to be idle.
+pub(super) fn resolve_unserved(
+    root: Place<'_>,
+    field: &Field<Vec<Field<raw::Route>>>,
+    upstreams: &Names<'_, Upstream>,
+    filters: &Names<'_, Filter>,
+) -> Vec<Arc<Route>> {
+    if field.given().is_some_and(|routes| !routes.is_empty()) {
+        let problem = Problem::new("no listener serves HTTP, so no request takes a route");
+        root.key("routes").warn(problem.help("add a listener without `tcp`, or remove the routes").on_key());
+    }
+    resolve_all(root, field, upstreams, filters)
+}
+
+fn resolve_all(
+    root: Place<'_>,
+    field: &Field<Vec<Field<raw::Route>>>,
+    upstreams: &Names<'_, Upstream>,
+    filters: &Names<'_, Filter>,
+) -> Vec<Arc<Route>> {
+    let section = root.key("routes");
     let mut patterns = Patterns::default();
     let mut names: HashMap<Arc<str>, usize> = HashMap::new();
     let mut overlaps = Overlaps::default();

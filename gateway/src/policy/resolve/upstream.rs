@@ -37,6 +37,34 @@ pub(super) fn resolve<'r>(
     upstreams
 }
 
+/// Warns of options for HTTP on upstreams that only TCP services use.
+pub(super) fn warn_of_http_options(
+    section: Place<'_>,
+    field: &Field<raw::Entries<raw::Upstream>>,
+    upstreams: &Names<'_, Upstream>,
+) {
+    for (name, raw) in section.entries(field, UPSTREAMS_MAX) {
+        if !upstreams.is_for_tcp_alone(name) {
+            continue;
+        }
+        let place = section.key(name);
+        let options = [
+            ("protocol", raw.protocol.is_absent()),
+            ("response_timeout", raw.response_timeout.is_absent()),
+            ("idle_timeout", raw.idle_timeout.is_absent()),
+            ("idle_connections", raw.idle_connections.is_absent()),
+            ("host", raw.host.is_absent()),
+        ];
+        for (key, _) in options.into_iter().filter(|(_, is_absent)| !is_absent) {
+            let problem = Problem::new("no effect: only TCP listeners use this upstream").on_key();
+            place.key(key).warn(match key {
+                "idle_timeout" => problem.help("set `tcp.idle_timeout` of the listener instead"),
+                _ => problem.help("remove it: it is for HTTP"),
+            });
+        }
+    }
+}
+
 /// Names whose values are no mapping: reported, but not to be called undefined elsewhere.
 pub(super) fn refused<T>(field: &Field<raw::Entries<T>>) -> impl Iterator<Item = &str> {
     let entries = field.given().into_iter().flat_map(|raw::Entries(entries)| entries);

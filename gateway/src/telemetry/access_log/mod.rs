@@ -1,4 +1,4 @@
-//! The access log: one JSON line for each request, written by a thread of its own.
+//! The access log: one JSON line for each request or TCP connection, written by a thread of its own.
 //!
 //! A worker puts a [`Record`] into a bounded queue and goes on ([`AccessLog::push`]); when the queue
 //! is full the record is dropped and counted, never waited for. The writer thread takes what has
@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use record::{EndedBy, Record, ShadowRecord, Text, UpstreamRecord};
+pub use record::{ConnectionRecord, EndedBy, Record, ShadowRecord, Text, UpstreamRecord};
 
 use super::metrics::Counter;
 use writer::{Output, Writer};
@@ -81,6 +81,7 @@ struct Thread {
 #[allow(clippy::large_enum_variant)]
 enum Message {
     Record(Record),
+    Connection(Box<ConnectionRecord>),
     Reopen,
     Wake,
 }
@@ -127,8 +128,17 @@ impl AccessLog {
     /// Hands a record to the writer. Never waits: when the queue is full, the record is dropped and
     /// counted.
     pub fn push(&self, record: Record) {
+        self.send(|| Message::Record(record));
+    }
+
+    /// The same for a TCP connection.
+    pub fn push_connection(&self, record: ConnectionRecord) {
+        self.send(|| Message::Connection(Box::new(record)));
+    }
+
+    fn send(&self, message: impl FnOnce() -> Message) {
         if let Some(queue) = &self.queue
-            && queue.try_send(Message::Record(record)).is_err()
+            && queue.try_send(message()).is_err()
         {
             self.stats.dropped.inc();
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde::{Serialize, Serializer};
 
-use crate::telemetry::metrics::ShadowVerdict;
+use crate::telemetry::metrics::{ConnectionEnd, ShadowVerdict};
 use crate::telemetry::{Phase, Timestamp};
 
 /// One request. Serialises as one JSON object; what is `None` is left out.
@@ -61,7 +61,37 @@ pub struct Record {
     pub generation: u64,
 }
 
-/// The upstream's side of a request.
+/// One TCP connection. Serialises as one JSON object; what is `None` is left out.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionRecord {
+    /// When it was accepted.
+    pub time: Timestamp,
+    /// Its name in the logs of filters.
+    pub connection_id: Text,
+    /// The peer's address.
+    pub client: IpAddr,
+    /// The TCP service.
+    pub service: Arc<str>,
+    /// Bytes read from the client.
+    pub bytes_in: u64,
+    /// Bytes written to the client.
+    pub bytes_out: u64,
+    /// From accept to its end.
+    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
+    pub duration: Duration,
+    /// Where it went; its duration is that of connecting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamRecord>,
+    /// How it ended.
+    pub end: ConnectionEnd,
+    /// The filter that closed it or failed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
+    /// The policy generation that served it.
+    pub generation: u64,
+}
+
+/// The upstream's side of a request or connection.
 #[derive(Debug, Clone, Serialize)]
 pub struct UpstreamRecord {
     /// The upstream's name.

@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use super::{Control, Message, Record, Sink, Stats};
+use serde::Serialize;
+
+use super::{Control, Message, Sink, Stats};
 
 /// How long a batch gathers after its first record.
 const GATHER: Duration = Duration::from_millis(10);
@@ -113,6 +115,7 @@ impl Writer {
     fn take(&mut self, message: Message) -> ControlFlow<()> {
         match message {
             Message::Record(record) => self.batch.add(&record),
+            Message::Connection(record) => self.batch.add(&*record),
             Message::Reopen => {
                 self.write();
                 self.output.reopen();
@@ -148,7 +151,7 @@ impl Writer {
 }
 
 impl Batch {
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &impl Serialize) {
         let start = self.bytes.len();
         if start == 0 && std::mem::take(&mut self.torn) {
             self.bytes.push(b'\n');

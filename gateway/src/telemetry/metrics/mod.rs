@@ -16,6 +16,7 @@ mod limiter;
 mod process;
 mod route;
 mod sharded;
+mod tcp;
 mod upstream;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use filter::{
 pub use process::{ControlMetrics, SwapOutcome, SwapPhase, WorkerMetrics};
 pub use route::{RouteMetrics, StatusClass};
 pub use sharded::{Handle, Sharded};
+pub use tcp::{ConnectionEnd, TcpMetrics};
 pub use upstream::UpstreamMetrics;
 
 use super::access_log::Stats;
@@ -58,6 +60,7 @@ struct Inner {
     routes: Names<Sharded<RouteMetrics>>,
     filters: Names<Sharded<FilterMetrics>>,
     upstreams: Names<Sharded<UpstreamMetrics>>,
+    tcp: Names<Sharded<TcpMetrics>>,
     limiters: Names<Limiter>,
     access_log: OnceLock<Arc<Stats>>,
 }
@@ -72,6 +75,7 @@ impl Metrics {
             routes: Names::default(),
             filters: Names::default(),
             upstreams: Names::default(),
+            tcp: Names::default(),
             limiters: Names::default(),
             access_log: OnceLock::new(),
         });
@@ -93,6 +97,11 @@ impl Metrics {
     /// Connections and requests by upstream.
     pub fn upstream(&self, name: &str) -> Arc<Sharded<UpstreamMetrics>> {
         self.inner.upstreams.get_or_insert_with(name, || Sharded::new(self.inner.workers))
+    }
+
+    /// Connections by TCP service.
+    pub fn tcp(&self, name: &str) -> Arc<Sharded<TcpMetrics>> {
+        self.inner.tcp.get_or_insert_with(name, || Sharded::new(self.inner.workers))
     }
 
     /// Shows a limiter's own figures under its filter's name, in place of an earlier one of that
@@ -140,6 +149,7 @@ impl Collector for Scrape {
         route::encode(page, &inner.routes.live())?;
         filter::encode(page, &inner.filters.live())?;
         upstream::encode(page, &inner.upstreams.live())?;
+        tcp::encode(page, &inner.tcp.live())?;
         limiter::encode(page, &inner.limiters.live())?;
         inner.access_log.get().map_or(Ok(()), |stats| access_log::encode(page, stats))
     }
