@@ -1,7 +1,7 @@
 //! Calls that fail, and callbacks that do.
 
-use crate::guests::{Ask, answered, asking};
-use crate::support::{Origin, refusing_address, response};
+use crate::guests::{Ask, answered, asking, with};
+use crate::support::{Origin, refusing_address, response, wait_for};
 use crate::{begin, policy, start};
 
 /// What the access log says about the one request, which a guest denied with `status`.
@@ -88,6 +88,28 @@ fn more_calls_than_allowed() {
     auth.wait_for_requests(1);
     assert_eq!(gateway.get("/").status(), 510);
     assert_eq!(auth.requests().len(), 1);
+}
+
+/// However many calls are allowed, their requests together take 16 MiB at most. What has ended makes room.
+#[test]
+fn more_bytes_than_a_filter_may_have_under_way() {
+    let (origin, (server, _held)) = (Origin::echo(), refusing_address());
+    // Answers with 200 and the number of calls that were made.
+    let count = with(
+        &Ask { body: 100_000, ..Ask::default() },
+        r#"(func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32) (local $made i32)
+    (block $full (loop $again
+      (br_if $full (call $ask (local.get $id)))
+      (local.set $made (i32.add (local.get $made) (i32.const 1)))
+      (br $again)))
+    (drop (call $respond (i32.add (i32.const 200) (local.get $made)) (i32.const 0) (i32.const 0)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const -1)))
+    (i32.const 1))"#,
+    );
+    let gateway = start(&policy(&count, &origin, &server.to_string(), ", budget: 1s"));
+    assert_eq!(gateway.get("/").status(), 200 + 167);
+    wait_for("room for as many", || (gateway.get("/").status() == 200 + 167).then_some(()));
+    gateway.stop();
 }
 
 #[test]

@@ -149,12 +149,13 @@ impl tollgate_proxy_wasm::Environment for Environment {
         let limits = &filter.definition().calls;
         let request = calls::http_request(&call, limits.request_bytes_max)?;
         let courier = filter.reach().find(filter.name(), call.upstream).ok_or(CallError::Upstream)?;
+        let room = self.outbox.admit(&call)?;
         let bounds = Bounds {
             timeout: call.timeout.map_or(limits.timeout, |asked| asked.min(limits.timeout)),
             response_bytes_max: usize::try_from(limits.response_bytes_max).unwrap_or(usize::MAX),
         };
         let (slot, build, plugin) = (self.slot.clone(), self.build, plugin.id());
-        self.outbox.start(id, calls::exchange(courier, request, bounds), move |reply| {
+        self.outbox.start(id, calls::exchange(courier, request, bounds, room), move |reply| {
             if let Some(slot) = slot.upgrade() {
                 slot.http_call_ended(build, plugin, id, reply);
             }

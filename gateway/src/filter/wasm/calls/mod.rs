@@ -9,8 +9,9 @@
 //! then its connection is closed.
 //!
 //! Limits, by the filter's `calls`: calls at once, time for a call, bytes of a request and of a
-//! response.
+//! response; and bytes of all requests under way of one VM (`load`).
 
+mod load;
 mod reach;
 mod reply;
 mod request;
@@ -25,8 +26,9 @@ use http::Request;
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::task::AbortHandle;
-use tollgate_proxy_wasm::CallId;
+use tollgate_proxy_wasm::{CallError, CallId, HttpCall};
 
+use load::{Load, Share};
 pub use reach::Reach;
 pub(super) use reply::{HttpReply, Outcome};
 pub(super) use request::http_request;
@@ -36,9 +38,20 @@ use crate::upstream::{Courier, SendError, WholeBody, WholeResponse};
 
 /// The calls of one VM that are under way; those that are when it goes are cut.
 #[derive(Default)]
-pub(super) struct Outbox(Rc<RefCell<HashMap<CallId, AbortHandle>>>);
+pub(super) struct Outbox {
+    tasks: Rc<RefCell<HashMap<CallId, AbortHandle>>>,
+    load: Load,
+}
 
 impl Outbox {
+    /// Makes room for a request, which has it until what this gives is dropped.
+    ///
+    /// # Errors
+    /// [`CallError::TooMany`]: too many bytes are under way.
+    pub(super) fn admit(&self, call: &HttpCall<'_>) -> Result<Share, CallError> {
+        self.load.take(load::bytes_of(call)).ok_or(CallError::TooMany)
+    }
+
     /// Does `work` in a task of its own, then `end` with what it came to.
     pub(super) fn start<T: 'static>(
         &self,
@@ -46,7 +59,7 @@ impl Outbox {
         work: impl Future<Output = T> + 'static,
         end: impl FnOnce(T) + 'static,
     ) {
-        let tasks = Rc::downgrade(&self.0);
+        let tasks = Rc::downgrade(&self.tasks);
         let task = tokio::task::spawn_local(async move {
             let result = work.await;
             if let Some(tasks) = tasks.upgrade() {
@@ -54,12 +67,12 @@ impl Outbox {
                 end(result);
             }
         });
-        self.0.borrow_mut().insert(id, task.abort_handle());
+        self.tasks.borrow_mut().insert(id, task.abort_handle());
     }
 
     /// Cuts a call.
     pub(super) fn cut(&self, id: CallId) {
-        if let Some(task) = self.0.borrow_mut().remove(&id) {
+        if let Some(task) = self.tasks.borrow_mut().remove(&id) {
             task.abort();
         }
     }
@@ -67,7 +80,7 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.0.take().values().for_each(AbortHandle::abort);
+        self.tasks.take().values().for_each(AbortHandle::abort);
     }
 }
 
@@ -80,11 +93,13 @@ pub(super) struct Bounds {
     pub(super) response_bytes_max: usize,
 }
 
-/// Sends a request and waits for all of the response.
+/// Sends a request and waits for all of the response. The request's room in the outbox is free again when
+/// the reply is there.
 pub(super) async fn exchange(
     courier: Rc<dyn Courier>,
     request: Request<WholeBody>,
     bounds: Bounds,
+    _room: Share,
 ) -> HttpReply {
     let work = async {
         let response = courier.carry(request).await.map_err(|error| failed(&error))?;

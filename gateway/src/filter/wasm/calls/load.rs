@@ -1,0 +1,64 @@
+//! How many bytes of requests a VM has under way. The number of its calls alone would not bound them: each
+//! may be as large as its filter is allowed.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tollgate_proxy_wasm::{HttpCall, Pair};
+
+/// What a VM may have under way. One request alone may be larger, if its filter is allowed that.
+const BYTES_MAX: usize = 16 << 20;
+/// What a field takes beside its text.
+const FIELD_BYTES: usize = 32;
+
+/// The bytes under way.
+#[derive(Default)]
+pub(super) struct Load(Rc<Cell<usize>>);
+
+/// Those of one request; not under way any more when it is dropped.
+pub(in crate::filter::wasm) struct Share {
+    load: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Load {
+    /// Takes a request in; `None` if too much is under way already.
+    pub(super) fn take(&self, bytes: usize) -> Option<Share> {
+        let before = self.0.get();
+        let after = before.saturating_add(bytes);
+        if before > 0 && after > BYTES_MAX {
+            return None;
+        }
+        self.0.set(after);
+        Some(Share { load: Rc::clone(&self.0), bytes })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.load.set(self.load.get().saturating_sub(self.bytes));
+    }
+}
+
+/// What a request takes, roughly.
+pub(super) fn bytes_of(call: &HttpCall<'_>) -> usize {
+    let field = |(name, value): &Pair<'_>| name.len() + value.len() + FIELD_BYTES;
+    call.body.len() + call.headers.iter().chain(call.trailers).map(field).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_makes_room() {
+        let load = Load::default();
+        let first = load.take(BYTES_MAX - 1).unwrap();
+        let second = load.take(1).unwrap();
+        assert!(load.take(1).is_none());
+        drop(first);
+        assert!(load.take(BYTES_MAX).is_none(), "the second is under way");
+        drop(second);
+        assert!(load.take(BYTES_MAX + 1).is_some(), "one alone");
+    }
+}
