@@ -6,7 +6,9 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde::Serialize;
 
+use super::record::{Begun, NotRecorded};
 use super::status::{Phases, Status};
+use crate::filter::record::Wanted;
 use crate::policy::diagnostics::Diagnostics;
 
 /// The gateway as the admin API sees it.
@@ -20,6 +22,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Whether requests should be sent here.
     fn readiness(&self) -> Readiness;
+
+    /// Begins to record a filter.
+    ///
+    /// # Errors
+    /// Why it cannot be recorded.
+    fn record(&self, wanted: Wanted) -> Result<Begun, NotRecorded>;
 }
 
 /// Whether requests should be sent here.

@@ -7,6 +7,7 @@
 //! | `GET /status` | JSON: [`Status`] |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `POST /policy/reload` | 200 with a [`ReloadOutcome`]; 422 (the policy is wrong), 409 (it asks for what cannot change at run time) or 500 with the diagnosis, as JSON if `Accept` names it, else as text |
+//! | `POST /filters/NAME/record` | JSON lines: what that filter is given and makes of it; loopback only |
 //!
 //! It runs on the control runtime, never on a worker, and knows the rest of the gateway only through
 //! [`Control`]. From the socket inwards: connections (`serve`), the outer ring of tower-http layers
@@ -17,9 +18,11 @@
 //!
 //! Limits: 64 connections, 16 KiB of headers in 64 fields, 16 KiB of body, 10 s for the headers to
 //! come and for an answer, 10 min for a reload to end.
+//! One recording at a time, of at most 10 min and 256 MiB.
 
 mod control;
 mod guard;
+mod record;
 mod routes;
 mod serve;
 mod status;
@@ -27,6 +30,7 @@ mod status;
 mod tests;
 
 pub use control::{Control, Readiness, Refusal, RefusalKind, ReloadOutcome};
+pub use record::{Begun, NotRecorded};
 pub use serve::serve;
 pub use status::{
     EndpointStatus, FilterState, FilterStatus, GenerationStatus, Phases, RejectedStatus, Status, Trigger,

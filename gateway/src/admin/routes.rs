@@ -18,6 +18,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use super::control::{Control, Readiness, Refusal, ReloadOutcome};
 use super::guard::{Hosts, guard};
+use super::record::record;
 use crate::telemetry::metrics::{self, Metrics};
 
 /// No request has a use for a body.
@@ -31,7 +32,8 @@ GET  /livez
 GET  /readyz
 GET  /status
 GET  /metrics
-POST /policy/reload\n";
+POST /policy/reload
+POST /filters/NAME/record?count=100&seconds=30&body_bytes=0\n";
 
 /// The whole API as one service.
 pub(super) fn router<C: Control>(control: Arc<C>, metrics: Arc<Metrics>, hosts: Hosts) -> Router {
@@ -45,11 +47,15 @@ pub(super) fn router<C: Control>(control: Arc<C>, metrics: Arc<Metrics>, hosts: 
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_MAX));
     let slow = Router::new()
         .route("/policy/reload", post(reload::<C>))
-        .with_state(control)
+        .with_state(Arc::clone(&control))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, RELOAD_MAX));
+    // It bounds itself, and its answer comes at once.
+    let recording =
+        Router::new().route("/filters/{name}/record", post(record::<C>)).with_state((control, hosts));
     // The last layer is the outermost.
     quick
         .merge(slow)
+        .merge(recording)
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(from_fn_with_state(hosts, guard))
         .layer(SetResponseHeaderLayer::overriding(CACHE_CONTROL, HeaderValue::from_static("no-store")))

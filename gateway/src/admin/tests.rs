@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::filter::record::{Recorder, Wanted};
 use crate::policy::diagnostics::Diagnostics;
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::Metrics;
@@ -19,6 +20,7 @@ use crate::telemetry::metrics::Metrics;
 struct Gateway {
     readiness: Readiness,
     reload: Reload,
+    recorder: Arc<Recorder>,
 }
 
 enum Reload {
@@ -80,6 +82,11 @@ impl Control for Gateway {
     fn readiness(&self) -> Readiness {
         self.readiness
     }
+
+    fn record(&self, wanted: Wanted) -> Result<Begun, NotRecorded> {
+        let live = self.recorder.start(wanted).map_err(|_| NotRecorded::Busy)?;
+        Ok(Begun { live, generation: 4 })
+    }
 }
 
 fn refusal(kind: RefusalKind) -> Refusal {
@@ -101,7 +108,7 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(Notify::new());
-        let gateway = Arc::new(Gateway { readiness, reload });
+        let gateway = Arc::new(Gateway { readiness, reload, recorder: Arc::default() });
         let metrics = Arc::new(Metrics::new(2));
         let shutdown = Arc::clone(&stop).notified_owned();
         let served = tokio::spawn(serve(listener, Arc::clone(&gateway), metrics, shutdown));
@@ -302,4 +309,30 @@ async fn shutdown_lets_a_running_request_end() {
     go_on.notify_one();
     assert_eq!(asking.await.unwrap().0, 200);
     Arc::into_inner(api).unwrap().served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn recordings_are_bounded_and_not_for_web_pages() {
+    let api = Api::ready(Reload::Ends(ReloadOutcome::Unchanged { generation: 4 })).await;
+    let ask = async |query: &str, fields: &str| {
+        let (status, _, body) = api.send(&format!("POST /filters/guard/record{query}"), fields, "").await;
+        (status, body)
+    };
+    for (query, wanted) in [
+        ("?count=0", "`count` is 0: expected 1 to 100000"),
+        ("?seconds=601", "`seconds` is 601"),
+        ("?bytes=9999999999", "`bytes`"),
+        ("?body_bytes=2000000", "`body_bytes`"),
+        ("?keep=a%20b", "is no header name"),
+        ("?cuont=7", "cuont"),
+    ] {
+        let (status, body) = ask(query, "").await;
+        assert!(status == 400 && body.contains(wanted), "{query}: {status} {body}");
+    }
+    assert_eq!(ask("", "Origin: http://127.0.0.1\r\n").await.0, 403);
+    let (status, _, _) = api.send("GET /filters/guard/record", "", "").await;
+    assert_eq!(status, 405);
+    let wanted = Wanted { filter: "guard".into(), exchanges: 1, bytes: 1, body_bytes: 0 };
+    let _live = api.gateway.recorder.start(wanted).unwrap();
+    assert_eq!(ask("", "").await.0, 409);
 }

@@ -76,6 +76,8 @@ Examples:
   tollgate filter inspect M.wasm         what a module needs, and whether it would load
   tollgate filter test M.wasm tests.yaml test cases for a filter, no gateway running
   tollgate filter bench M.wasm           what a filter costs
+  tollgate filter record NAME -o FILE    what a filter of a running gateway is given and makes of it
+  tollgate filter replay M.wasm FILE     what a module makes of that
   tollgate upstream --listen [::1]:9000  something to send requests to
 
 While it runs (the address is `admin` in the policy):

@@ -6,6 +6,7 @@
 //! * [`Exchange`]: what filters see and change: both heads, bodies, trailers, properties.
 //! * [`BodyPipe`]: one side's body on its way through the chain, held back where a filter pauses.
 //! * [`network`]: the same for TCP connections.
+//! * [`record`]: taking down what a filter is given and makes of it, for tools.
 //! * `native/`: filters in Rust, one file each. `wasm/`: the adapter to `tollgate-proxy-wasm`.
 //!
 //! A filter in shadow (`on_failure: shadow`) has a copy of the exchange to itself: `run/shadow.rs`.
@@ -20,6 +21,7 @@ mod edit;
 mod exchange;
 mod native;
 pub mod network;
+pub mod record;
 mod reply;
 mod run;
 mod signals;

@@ -9,10 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::request::Asked;
 use crate::admin::{
-    Control, EndpointStatus, FilterState, FilterStatus, GenerationStatus, Readiness, Refusal, RefusalKind,
-    RejectedStatus, ReloadOutcome, Status, Trigger, UpstreamStatus,
+    Begun, Control, EndpointStatus, FilterState, FilterStatus, GenerationStatus, NotRecorded, Readiness,
+    Refusal, RefusalKind, RejectedStatus, ReloadOutcome, Status, Trigger, UpstreamStatus,
 };
+use crate::filter::record::Wanted;
 use crate::generation::blueprint::Blueprint;
+use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Filter, FilterKind};
 use crate::policy::listener::Service;
 use crate::policy::upstream::{Endpoint, Upstream};
@@ -81,6 +83,7 @@ impl Handle {
     /// No more requests should be sent here.
     pub fn drain(&self) {
         self.board().is_draining = true;
+        self.shared.guests.recorder.end();
     }
 
     pub(super) fn committed(&self, blueprint: Arc<Blueprint>, status: GenerationStatus, retiring: usize) {
@@ -212,6 +215,22 @@ impl Control for Handle {
             Some(_) => Readiness::Ready,
             None => Readiness::Starting,
         }
+    }
+
+    fn record(&self, wanted: Wanted) -> Result<Begun, NotRecorded> {
+        let board = self.board();
+        let current = board.current.as_ref().filter(|_| !board.is_draining).ok_or(NotRecorded::NoPolicy)?;
+        let filters = current.blueprint.policy.filters.iter();
+        let modules = filters.filter(|filter| match &filter.kind {
+            FilterKind::Wasm(wasm) => wasm.on_failure != OnFailure::Shadow,
+            FilterKind::RateLimit(_) | FilterKind::Headers(_) => false,
+        });
+        if !modules.clone().any(|filter| filter.name == wanted.filter) {
+            return Err(NotRecorded::NoFilter(modules.map(|filter| filter.name.to_string()).collect()));
+        }
+        let generation = current.status.number;
+        let live = self.shared.guests.recorder.start(wanted).map_err(|_| NotRecorded::Busy)?;
+        Ok(Begun { live, generation })
     }
 }
 

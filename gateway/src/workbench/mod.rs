@@ -7,6 +7,7 @@
 //! Side calls go to origins on loopback that play a script (`origin`).
 //!
 //! * `cases` runs test cases and compares. `bench` repeats an exchange and takes times (`measure`).
+//! * [`replay`] plays what a gateway recorded, and compares.
 //! * [`inspect`] looks at a module without running it.
 //!
 //! Limits: those of the policy's defaults; a log of 10 000 lines per case.
@@ -18,6 +19,7 @@ pub mod inspect;
 mod log;
 pub mod measure;
 mod origin;
+pub mod replay;
 mod stage;
 
 use std::io;

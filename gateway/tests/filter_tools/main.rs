@@ -7,6 +7,7 @@ mod asking;
 mod bench;
 mod cases;
 mod inspect;
+mod record;
 #[path = "../support/mod.rs"]
 mod support;
 

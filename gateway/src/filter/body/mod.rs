@@ -199,7 +199,7 @@ impl BodyPipe {
     /// Lets go what filters resumed outside a callback; returns whether any did.
     fn resume(&mut self, run: &Run) -> Result<bool, PipeError> {
         run.check_closed()?;
-        if let Some((by, reply)) = run.exchange().signals.take_reply() {
+        if let Some((by, reply)) = run.take_reply() {
             run.answered_by(by, self.side);
             return Err(PipeError::Replied(Box::new(reply)));
         }
@@ -220,6 +220,9 @@ impl BodyPipe {
 
     /// A piece arrives at the stage at `index`, or has passed the last one.
     fn pass(&mut self, run: &Run, index: usize, piece: Piece) -> Result<(), PipeError> {
+        if run.is_taped() {
+            self.tape(run, index, &piece);
+        }
         for watcher in self.watchers.iter_mut().filter(|watcher| watcher.stage == index) {
             watcher.see(run, self.side, &piece);
         }
@@ -231,6 +234,24 @@ impl BodyPipe {
             Some(Intake::Nothing) => return self.go_past(run, index, piece),
         }
         Ok(())
+    }
+
+    /// Tells the tape what leaves the stage before, and what comes to this one.
+    #[cold]
+    fn tape(&self, run: &Run, index: usize, piece: &Piece) {
+        let side = self.side;
+        if let Some(before) = index.checked_sub(1).and_then(|before| self.stages.get(before)) {
+            run.taped(before.position, |tape| match piece {
+                Piece::Data { bytes, .. } => tape.data_out(side, bytes),
+                Piece::Trailers => tape.trailers_out(side),
+            });
+        }
+        if let Some(stage) = self.stages.get(index) {
+            run.taped(stage.position, |tape| match piece {
+                Piece::Data { bytes, .. } => tape.data_in(side, bytes),
+                Piece::Trailers => tape.trailers_in(side),
+            });
+        }
     }
 
     fn emit(&mut self, run: &Run, piece: Piece) {

@@ -6,7 +6,7 @@ mod pause;
 mod shadow;
 mod verdict;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +16,7 @@ use tollgate_proxy_wasm::{Action, PauseKind};
 use super::chain::{Chain, FilterInstance, Kind};
 use super::exchange::{Exchange, Side};
 use super::native::{headers, rate_limit};
+use super::record::Tape;
 use super::reply::Reply;
 use super::wasm::{Context, Plugin, Seat};
 use crate::limit::Decision;
@@ -112,6 +113,8 @@ pub struct Run {
     ran: Cell<usize>,
     ended: RefCell<Option<Ended>>,
     foreseen: RefCell<Vec<Foreseen>>,
+    /// Takes down one filter's part, while that is asked for.
+    tape: OnceCell<Box<Tape>>,
 }
 
 impl Run {
@@ -125,6 +128,7 @@ impl Run {
             ran: Cell::new(0),
             ended: RefCell::default(),
             foreseen: RefCell::default(),
+            tape: OnceCell::new(),
         }
     }
 
@@ -146,6 +150,7 @@ impl Run {
             if let Some(reply) = self.settle(position, Side::Request, verdict).await? {
                 return Ok(HeadersOutcome::Replied(reply));
             }
+            self.taped(position, |tape| tape.head_out(Side::Request));
         }
         Ok(HeadersOutcome::Passed)
     }
@@ -159,8 +164,29 @@ impl Run {
                 self.ran.set(position);
                 return Ok(HeadersOutcome::Replied(reply));
             }
+            self.taped(position, |tape| tape.head_out(Side::Response));
         }
         Ok(HeadersOutcome::Passed)
+    }
+
+    /// Tells the tape, if there is one for the filter at `position`.
+    #[inline]
+    pub(super) fn taped(&self, position: usize, tell: impl FnOnce(&Tape)) {
+        if let Some(tape) = self.tape.get().filter(|tape| tape.position() == position) {
+            tell(tape);
+        }
+    }
+
+    /// Whether any filter's part is taken down.
+    pub(super) fn is_taped(&self) -> bool {
+        self.tape.get().is_some()
+    }
+
+    /// The answer that a filter has given, and which.
+    pub(super) fn take_reply(&self) -> Option<(usize, Reply)> {
+        let (by, reply) = self.exchange.signals.take_reply()?;
+        self.taped(by, |tape| tape.replied(&reply));
+        Some((by, reply))
     }
 
     /// A filter answers for the upstream: the response passes only the filters before it.
@@ -208,7 +234,9 @@ impl Run {
             return Ok(Verdict::Continue);
         };
         let started = Instant::now();
+        self.taped(position, Tape::call_begins);
         let result = context.call(phase, size, end_of_stream);
+        self.taped(position, Tape::call_ended);
         let verdict = self.judge(position, filter, phase, result);
         drop(parts);
         self.count(filter, phase, &verdict, started);
@@ -263,6 +291,12 @@ impl Run {
                 return (Part::Absent, Err(reason));
             }
         };
+        if self.tape.get().is_none()
+            && let Some(tape) = plugin.recorder().begin(&filter.name, &self.exchange, position)
+        {
+            tape.head_in(Side::Request, end_of_stream);
+            let _ = self.tape.set(Box::new(tape));
+        }
         // A resume from before a pause is not an answer to it.
         let _ = self.exchange.signals.take_resumed(position, Side::Request);
         let result = match context.handles().request_headers {
@@ -286,6 +320,9 @@ impl Run {
         let started = Instant::now();
         self.rehome(position, filter);
         let parts = self.parts.borrow();
+        if let Some(Part::Guest(_)) = parts.get(position) {
+            self.taped(position, |tape| tape.head_in(Side::Response, end_of_stream));
+        }
         let verdict = match (&filter.kind, parts.get(position)) {
             (Kind::RateLimit(limiter), Some(Part::Limited(decision))) => {
                 self.exchange.with_response(|head| limiter.fields().add_to(&mut head.headers, decision));

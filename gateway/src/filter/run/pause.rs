@@ -41,7 +41,7 @@ impl Run {
                 .await;
                 self.check_closed()?;
                 self.release_refused(position, phase_of(side))?;
-                if let Some((by, reply)) = signals.take_reply() {
+                if let Some((by, reply)) = self.take_reply() {
                     self.note(by, phase_of(side), &reply.reason);
                     return Ok(Some(Box::new(reply)));
                 }
@@ -118,7 +118,7 @@ impl Run {
         if let Err(error) = self.check_closed() {
             return Some(error.into());
         }
-        let (by, reply) = self.exchange.signals.take_reply()?;
+        let (by, reply) = self.take_reply()?;
         self.note(by, Phase::Background, &reply.reason);
         self.answered_by(by, Side::Request);
         Some(Interrupted::Replied(Box::new(reply)))

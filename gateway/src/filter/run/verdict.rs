@@ -37,7 +37,7 @@ impl Run {
             filter.failed(FilterFailure::Host, &reason);
             return Err(reason);
         }
-        if let Some((by, reply)) = signals.take_reply() {
+        if let Some((by, reply)) = self.take_reply() {
             self.note(by, phase, &reply.reason);
             return Ok(Verdict::Replied(Box::new(reply)));
         }
@@ -98,6 +98,7 @@ impl Run {
         phase: Phase,
         reason: String,
     ) -> Result<(), FilterError> {
+        self.taped(position, |tape| tape.failed(&reason));
         let part =
             self.parts.borrow_mut().get_mut(position).map(|part| std::mem::replace(part, Part::Absent));
         drop(part);

@@ -14,6 +14,7 @@ use tollgate_proxy_wasm::{
 use super::calls::{self, Bounds, Outbox};
 use super::network::GuestStream;
 use super::slot::VmSlot;
+use crate::filter::record::Recorder;
 
 /// A timer never goes off more often than this, whatever the guest asks.
 const TICK_MIN: Duration = Duration::from_millis(10);
@@ -29,6 +30,8 @@ pub struct Guests {
     pub queues: SharedQueues,
     /// Metrics that guests define.
     pub metrics: GuestMetrics,
+    /// What is recorded of a filter, if anything is.
+    pub recorder: Arc<Recorder>,
     unimplemented: Mutex<HashSet<&'static str>>,
 }
 

@@ -17,6 +17,7 @@ use super::inbox::{self, Inbox};
 use super::network::GuestStream;
 use super::slot::{Live, VmSlot, Waiting};
 use crate::filter::exchange::Side;
+use crate::filter::record::Recorder;
 use crate::policy::bodies::BodyMode;
 use crate::policy::filter::WasmFilter;
 use crate::telemetry::metrics::{CircuitHealth, FilterHealth, LastFailure};
@@ -148,6 +149,11 @@ impl Plugin {
     /// From now on it may call what is in `reach`; calls under way go on.
     pub fn set_reach(&self, reach: Rc<Reach>) {
         self.reach.replace(reach);
+    }
+
+    /// What is recorded of a filter, if anything is.
+    pub fn recorder(&self) -> &Recorder {
+        self.slot.recorder()
     }
 
     /// Its VM's slot.

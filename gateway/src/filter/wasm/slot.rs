@@ -13,6 +13,7 @@ use super::calls::HttpReply;
 use super::environment::{Environment, Guests};
 use super::plugin::Plugin;
 use crate::filter::exchange::Exchange;
+use crate::filter::record::Recorder;
 use crate::policy::fault::{Circuit, OnFailure};
 use crate::policy::filter::WasmFilter;
 
@@ -118,6 +119,11 @@ impl VmSlot {
             held: RefCell::default(),
             starting: RefCell::default(),
         })
+    }
+
+    /// What is recorded of a filter, if anything is.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.guests.recorder
     }
 
     /// What it is.

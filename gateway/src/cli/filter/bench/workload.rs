@@ -4,13 +4,11 @@ use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
-use super::super::{Exit, cannot};
+use super::super::{COMMAND_LINE, Exit, cannot, configuration};
 use super::Args;
 use crate::policy::Diagnostics;
 use crate::policy::cases::{self, Cases};
 
-/// What diagnostics call the command line.
-const COMMAND_LINE: &str = "command-line";
 /// The pieces in which bodies come.
 const PIECE: usize = 16 * 1024;
 const BODY_MAX: usize = 16 << 20;
@@ -47,18 +45,6 @@ fn document(args: &Args, config: Option<&str>) -> Result<String, Exit> {
     }
     document.insert("cases".into(), Value::Sequence(vec![case]));
     serde_yaml::to_string(&document).map_err(|error| cannot(&error))
-}
-
-/// A configuration as a policy would have it.
-fn configuration(text: &str) -> Result<Value, Exit> {
-    let text = match text.strip_prefix('@') {
-        Some(file) => {
-            std::fs::read_to_string(file).map_err(|error| cannot(&format_args!("{file}: {error}")))?
-        }
-        None => text.to_owned(),
-    };
-    serde_yaml::from_str(&text)
-        .map_err(|error| cannot(&format_args!("the configuration is no YAML: {error}")))
 }
 
 /// The fields given, and those that any client sends.
