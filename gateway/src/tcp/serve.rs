@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::relay::Relay;
 use super::session::{Session, end_of};
 use super::socket::Socket;
+use crate::filter::Side;
 use crate::filter::network::Connection;
 use crate::generation::{Generation, TcpRuntime};
 use crate::telemetry::metrics::ConnectionEnd;
@@ -42,20 +44,22 @@ async fn serve(mut client: Socket, mut session: Session) {
 /// Filters, upstream, both directions.
 async fn pass(client: &mut Socket, session: &mut Session) -> ConnectionEnd {
     let idle = session.runtime.service.idle_timeout;
-    match within(idle, session.passage.enter()).await {
-        Some(Ok(())) => {}
-        Some(Err(stop)) => {
+    match unless_broken(&client.stream, within(idle, session.passage.enter())).await {
+        Some(Some(Ok(()))) => {}
+        Some(Some(Err(stop))) => {
             let end = end_of(&stop);
             if is_in_order(end) {
                 client.ended_in_order();
             }
             return end;
         }
-        None => return ConnectionEnd::IdleTimeout,
+        Some(None) => return ConnectionEnd::IdleTimeout,
+        None => return broken(session),
     }
     let started = Instant::now();
     let pool = Rc::clone(&session.runtime.pool);
-    let mut upstream = match pool.tunnel().await {
+    let Some(connected) = unless_broken(&client.stream, pool.tunnel()).await else { return broken(session) };
+    let mut upstream = match connected {
         Ok((stream, endpoint)) => {
             session.note_upstream(Some(&endpoint), Some(started.elapsed()));
             Socket::new(stream)
@@ -71,6 +75,20 @@ async fn pass(client: &mut Socket, session: &mut Session) -> ConnectionEnd {
         upstream.ended_in_order();
     }
     end
+}
+
+/// Does `work` until the client's connection breaks: nobody reads from it yet, who would notice.
+async fn unless_broken<T>(client: &TcpStream, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        _ = client.ready(Interest::ERROR) => None,
+    }
+}
+
+fn broken(session: &Session) -> ConnectionEnd {
+    session.left(Side::Request);
+    ConnectionEnd::ClientReset
 }
 
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {

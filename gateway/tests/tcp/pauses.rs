@@ -1,6 +1,6 @@
 //! Filters that hold a connection, or its data, back.
 
-use crate::guests::{Callback, asking, delayed, gather, later};
+use crate::guests::{Callback, asking, delayed, gather, later, on};
 use crate::peers::{Client, End, Server};
 use crate::support::{Origin, response};
 use crate::{Policy, end, filtered, line};
@@ -30,6 +30,19 @@ fn a_new_connection_is_held_until_a_timer() {
     // Sent before the filter lets it in.
     client.echo("early");
     assert_eq!(server.accepted(), 1);
+}
+
+/// Nobody reads from it while it is held, and yet it is noticed.
+#[test]
+fn a_client_that_breaks_while_it_is_held_is_gone() {
+    let server = Server::echo();
+    let gateway = filtered(&on(Callback::New, "(i32.const 1)"), server.address);
+    let mut client = Client::connect(gateway.address());
+    client.send("held");
+    gateway.wait_for_metric(r#"tollgate_tcp_connections_active{service="t"}"#, 1.0);
+    client.reset();
+    assert_eq!(end(&gateway.wait_for_access_log(1)[0]).0, "client_reset");
+    assert_eq!(server.accepted(), 0);
 }
 
 #[test]
