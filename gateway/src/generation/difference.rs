@@ -6,6 +6,7 @@
 //! and equal settings, a VM by its [`VmKey`], a plugin in it by name and equal settings.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tollgate_wasmedge::OptLevel;
@@ -14,7 +15,9 @@ use crate::filter::wasm::VmKey;
 use crate::policy::Policy;
 use crate::policy::facts::{self, Fact};
 use crate::policy::filter::{Filter, FilterKind};
+use crate::policy::listener::Service;
 use crate::policy::route::{Action, Route};
+use crate::policy::upstream::Upstream;
 
 /// What would change.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -27,6 +30,8 @@ pub struct Difference {
     pub filters: Vec<Change>,
     /// Routes that come, go, are set otherwise, or use something that is.
     pub routes: Vec<Change>,
+    /// TCP services likewise; connections that are open stay as they are.
+    pub tcp: Vec<Change>,
     /// Whether routes that are in both stand in another order.
     pub is_reordered: bool,
     /// What goes on as it is.
@@ -98,6 +103,7 @@ impl Difference {
         );
         let filters = filters(old, new);
         let routes = routes(old, new, &upstreams, &filters);
+        let tcp = tcp(old, new, &upstreams, &filters);
         Self {
             settings: settings(&of_all(old), &of_all(new)),
             kept: Kept::between(old, new, &upstreams, &filters),
@@ -105,17 +111,19 @@ impl Difference {
             upstreams,
             filters,
             routes,
+            tcp,
         }
     }
 
     /// Whether nothing would change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { settings, upstreams, filters, routes, is_reordered, kept: _ } = self;
+        let Self { settings, upstreams, filters, routes, tcp, is_reordered, kept: _ } = self;
         settings.is_empty()
             && upstreams.is_empty()
             && filters.is_empty()
             && routes.is_empty()
+            && tcp.is_empty()
             && !is_reordered
     }
 }
@@ -193,34 +201,59 @@ fn routes(old: &Policy, new: &Policy, upstreams: &[Change], filters: &[Change]) 
         named(new.routes.iter().map(|route| (&*route.name, facts::of_route(route)))),
         |_, _| Vec::new(),
     );
-    for route in &new.routes {
-        let uses = uses_of_what_changes(route, upstreams, filters);
-        if uses.is_empty() {
-            continue;
-        }
-        match routes.iter_mut().find(|change| *change.name == *route.name) {
-            Some(change) if change.kind == ChangeKind::Changed => change.effects = uses,
-            Some(_) => {}
-            None => routes.push(Change {
-                name: route.name.to_string(),
-                kind: ChangeKind::Affected,
-                settings: Vec::new(),
-                effects: uses,
-            }),
-        }
+    for Route { name, filters: chain, action, .. } in new.routes.iter().map(|route| &**route) {
+        let upstream = match action {
+            Action::Forward { upstream, .. } => Some(&**upstream),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        };
+        note_uses(&mut routes, name, uses_of_what_changes(chain, upstream, upstreams, filters));
     }
     routes
 }
 
-fn uses_of_what_changes(route: &Route, upstreams: &[Change], filters: &[Change]) -> Vec<String> {
+fn tcp(old: &Policy, new: &Policy, upstreams: &[Change], filters: &[Change]) -> Vec<Change> {
+    let mut services = changes(
+        named(old.listeners.iter().filter_map(facts::of_tcp)),
+        named(new.listeners.iter().filter_map(facts::of_tcp)),
+        |_, _| Vec::new(),
+    );
+    for listener in &new.listeners {
+        let Service::Tcp(service) = &listener.service else { continue };
+        let uses = uses_of_what_changes(&service.filters, Some(&service.upstream), upstreams, filters);
+        note_uses(&mut services, &service.name, uses);
+    }
+    services
+}
+
+/// Tells what `name` uses that changes.
+fn note_uses(changes: &mut Vec<Change>, name: &str, uses: Vec<String>) {
+    if uses.is_empty() {
+        return;
+    }
+    match changes.iter_mut().find(|change| *change.name == *name) {
+        Some(change) if change.kind == ChangeKind::Changed => change.effects = uses,
+        Some(_) => {}
+        None => changes.push(Change {
+            name: name.to_owned(),
+            kind: ChangeKind::Affected,
+            settings: Vec::new(),
+            effects: uses,
+        }),
+    }
+}
+
+fn uses_of_what_changes(
+    chain: &[Arc<Filter>],
+    upstream: Option<&Upstream>,
+    upstreams: &[Change],
+    filters: &[Change],
+) -> Vec<String> {
     let changed = |changes: &[Change], name: &str| {
         changes.iter().any(|change| change.kind == ChangeKind::Changed && change.name == name)
     };
-    let chain = route.filters.iter().filter(|filter| changed(filters, &filter.name));
+    let chain = chain.iter().filter(|filter| changed(filters, &filter.name));
     let mut uses: Vec<String> = chain.map(|filter| format!("its filter {} changes", filter.name)).collect();
-    if let Action::Forward { upstream, .. } = &route.action
-        && changed(upstreams, &upstream.name)
-    {
+    if let Some(upstream) = upstream.filter(|upstream| changed(upstreams, &upstream.name)) {
         uses.push(format!("its upstream {} changes", upstream.name));
     }
     uses
@@ -237,7 +270,7 @@ fn is_reordered(old: &Policy, new: &Policy) -> bool {
 
 /// The VMs that a policy needs on each worker.
 fn vms(policy: &Policy) -> HashSet<VmKey> {
-    let key = |filter: &std::sync::Arc<Filter>| match &filter.kind {
+    let key = |filter: &Arc<Filter>| match &filter.kind {
         FilterKind::Wasm(wasm) => Some(VmKey::new(wasm, OptLevel::O2)),
         _ => None,
     };
@@ -248,7 +281,7 @@ impl Kept {
     fn between(old: &Policy, new: &Policy, upstreams: &[Change], filters: &[Change]) -> Self {
         let is_kept = |changes: &[Change], name: &str| !changes.iter().any(|change| change.name == name);
         let kept = || new.filters.iter().filter(|filter| is_kept(filters, &filter.name));
-        let is = |filter: &&std::sync::Arc<Filter>, kind: &str| facts::kind(&filter.kind) == kind;
+        let is = |filter: &&Arc<Filter>, kind: &str| facts::kind(&filter.kind) == kind;
         Self {
             upstreams: new.upstreams.iter().filter(|upstream| is_kept(upstreams, &upstream.name)).count(),
             vms: vms(old).intersection(&vms(new)).count(),

@@ -18,6 +18,7 @@ use super::filter::{
     WasmFilter,
 };
 use super::limits::Limits;
+use super::listener::{Listener, Service, TcpService};
 use super::route::{
     Action, DirectResponse, HostPattern, Match, PathPattern, Redirect, RedirectPath, Route, ValueMatch,
 };
@@ -229,6 +230,22 @@ pub fn of_route(route: &Route) -> Vec<Fact> {
     facts.push(("filters", list(filters.iter().map(|filter| filter.name.to_string()))));
     facts.push(of_action(action));
     facts
+}
+
+/// What is set for the TCP service of a listener, and its name; `None` if it serves HTTP.
+pub fn of_tcp(listener: &Listener) -> Option<(&str, Vec<Fact>)> {
+    let Listener { address, service } = listener;
+    let Service::Tcp(service) = service else { return None };
+    let TcpService { name, filters, upstream, idle_timeout, connections_max, buffer_bytes_max } = &**service;
+    let facts = vec![
+        ("address", address.to_string()),
+        ("filters", list(filters.iter().map(|filter| filter.name.to_string()))),
+        ("forward", upstream.name.to_string()),
+        ("idle_timeout", idle_timeout.map_or("none".to_owned(), |timeout| format!("{timeout:?}"))),
+        ("connections", connections_max.map_or("no limit".to_owned(), |max| max.to_string())),
+        ("buffer_bytes", bytes(u64::try_from(buffer_bytes_max.get()).unwrap_or(u64::MAX))),
+    ];
+    Some((name, facts))
 }
 
 fn of_action(action: &Action) -> Fact {

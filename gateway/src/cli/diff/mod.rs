@@ -15,7 +15,7 @@ use crate::reload;
 
 /// Say what a reload from one policy to another would change.
 ///
-/// Upstreams, filters and routes that come, go or are set otherwise, the routes that use them, and what
+/// Upstreams, filters, routes and TCP services that come, go or are set otherwise, what uses them, and what
 /// goes on with its state: connections, VMs, token buckets. Configuration and header values are told by
 /// length and digest only. Exit code 0 if nothing would change, 1 if something would.
 #[derive(Debug, clap::Args)]

@@ -81,6 +81,33 @@ fn every_kind_of_change_and_what_follows() {
 }
 
 #[test]
+fn tcp_services_are_told() {
+    let tcp = |filters: &str, timeout: &str, endpoint: &str| {
+        format!(
+            "version: 1\nlisteners: [{{ address: 127.0.0.1:0, tcp: {{ name: db, filters: [{filters}], \
+             idle_timeout: {timeout}, forward: {{ upstream: u }} }} }}]\n\
+             upstreams: {{ u: {{ endpoints: [\"{endpoint}\"] }} }}\n\
+             filters: {{ a: {{ wasm: {{ module: guard.wasm }} }} }}\n"
+        )
+    };
+    let old = tcp("a", "5m", "127.0.0.1:1");
+    let lines = |new: &str| {
+        let (told, json) = differ(&old, new);
+        assert_eq!(json["tcp"][0]["name"], "db", "{told}");
+        told.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lines(&tcp("", "none", "127.0.0.1:1"))[..3],
+        ["~ TCP service db", "    filters: a -> none", "    idle_timeout: 300s -> none"]
+    );
+    assert!(
+        lines(&tcp("a", "5m", "127.0.0.1:2")).contains(&". TCP service db: its upstream u changes".into())
+    );
+    let http = "version: 1\nlisteners: [{ address: 127.0.0.1:0 }]\nroutes: [{ respond: { status: 200 } }]\n";
+    assert!(lines(http).contains(&"- TCP service db".into()));
+}
+
+#[test]
 fn what_a_running_gateway_would_refuse_is_told() {
     let (told, _) = differ(OLD, &OLD.replace("127.0.0.1:0", "127.0.0.1:1"));
     assert!(told.starts_with("a running gateway would refuse it: cannot change at run time"), "{told}");

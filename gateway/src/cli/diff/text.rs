@@ -23,6 +23,7 @@ impl fmt::Display for Text<'_> {
         section(f, "upstream", &difference.upstreams)?;
         section(f, "filter", &difference.filters)?;
         section(f, "route", &difference.routes)?;
+        section(f, "TCP service", &difference.tcp)?;
         if difference.is_reordered {
             writeln!(f, "~ routes stand in another order, which decides between equals")?;
         }
