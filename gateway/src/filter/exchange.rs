@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 pub use tollgate_proxy_wasm::StreamSide as Side;
 use tollgate_proxy_wasm::{BufferError, PropertyError};
 
+use super::frozen::Frozen;
 use super::signals::Signals;
 use super::wasm::properties;
 
@@ -74,11 +75,15 @@ pub struct Exchange {
     pub started: Instant,
     /// Most bytes that may be held back, per filter and side.
     pub buffer_bytes_max: usize,
+    /// To be read by `request()`: its fields may be put away.
     pub(super) request: RefCell<RequestHead>,
     /// Whether the request's head has been handed to the upstream.
     pub(super) request_sent: Cell<bool>,
+    /// To be read by `response()`: its fields may be put away.
     pub(super) response: RefCell<Option<ResponseHead>>,
     pub(super) response_sent: Cell<bool>,
+    /// The fields of a head that has been sent, until somebody reads them.
+    pub(super) frozen: [Cell<Option<Frozen>>; 2],
     pub(super) trailers: [RefCell<Option<HeaderMap>>; 2],
     pub(super) bodies: [RefCell<Option<Body>>; 2],
     pub(super) properties: RefCell<Vec<Property>>,
@@ -108,6 +113,7 @@ impl Exchange {
             request_sent: Cell::new(false),
             response: RefCell::default(),
             response_sent: Cell::new(false),
+            frozen: Default::default(),
             trailers: Default::default(),
             bodies: Default::default(),
             properties: RefCell::default(),
@@ -126,10 +132,18 @@ impl Exchange {
 
     /// The request's head.
     pub fn request(&self) -> Ref<'_, RequestHead> {
+        if let Some(fields) = self.frozen[Side::Request.index()].take() {
+            self.request.borrow_mut().headers = fields.thaw();
+        }
         self.request.borrow()
     }
 
-    /// Changes the request's head.
+    /// The request's method, without a look at its fields.
+    pub fn method(&self) -> Ref<'_, Method> {
+        Ref::map(self.request.borrow(), |head| &head.method)
+    }
+
+    /// Changes the request's head, which has not been sent.
     pub fn with_request<R>(&self, f: impl FnOnce(&mut RequestHead) -> R) -> R {
         f(&mut self.request.borrow_mut())
     }
@@ -138,16 +152,40 @@ impl Exchange {
     pub fn send_request(&self, keep: bool) -> RequestHead {
         self.request_sent.set(true);
         let mut head = self.request.borrow_mut();
-        let headers = if keep { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+        let headers = self.take_fields(Side::Request, &mut head.headers, keep);
         RequestHead { method: head.method.clone(), target: head.target.clone(), headers }
+    }
+
+    /// Fields that go out; with `keep` they can still be read here.
+    fn take_fields(&self, side: Side, fields: &mut HeaderMap, keep: bool) -> HeaderMap {
+        if keep {
+            self.frozen[side.index()].set(Some(Frozen::of(fields)));
+        }
+        std::mem::take(fields)
     }
 
     /// The response's head has arrived.
     pub fn set_response(&self, head: ResponseHead) {
+        self.frozen[Side::Response.index()].take();
         self.response.replace(Some(head));
     }
 
-    /// Changes the response's head, if there is one.
+    /// Puts a head back in the place of the one that is there, as if nothing had been done to it.
+    pub(super) fn restore_request(&self, head: RequestHead) {
+        self.request.replace(head);
+    }
+
+    /// The response's head, if it has arrived.
+    pub(super) fn response(&self) -> Ref<'_, Option<ResponseHead>> {
+        if let Some(fields) = self.frozen[Side::Response.index()].take()
+            && let Some(head) = &mut *self.response.borrow_mut()
+        {
+            head.headers = fields.thaw();
+        }
+        self.response.borrow()
+    }
+
+    /// Changes the response's head, if there is one and it has not been sent.
     pub fn with_response<R>(&self, f: impl FnOnce(&mut ResponseHead) -> R) -> Option<R> {
         self.response.borrow_mut().as_mut().map(f)
     }
@@ -159,7 +197,10 @@ impl Exchange {
         if !keep {
             return slot.take();
         }
-        slot.as_ref().map(|head| ResponseHead { status: head.status, headers: head.headers.clone() })
+        slot.as_mut().map(|head| {
+            let headers = self.take_fields(Side::Response, &mut head.headers, true);
+            ResponseHead { status: head.status, headers }
+        })
     }
 
     /// A filter asks for the route to be looked up again.

@@ -19,6 +19,7 @@ mod chain;
 mod copy;
 mod edit;
 mod exchange;
+mod frozen;
 mod native;
 pub mod network;
 pub mod record;

@@ -86,8 +86,8 @@ pub(super) fn bare(flight: &Rc<Flight>, reply: Reply) -> Response<ResponseBody> 
 
 fn respond(flight: &Flight, mut head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {
     let length = {
-        let request = flight.exchange.request();
-        Length::of_response(&request.method, head.status, &body.size_hint(), body.flow())
+        let method = flight.exchange.method();
+        Length::of_response(&method, head.status, &body.size_hint(), body.flow())
     };
     length.settle(&mut head.headers);
     flight.status.set(Some(head.status));

@@ -21,11 +21,11 @@ const OURS: [&[u8]; 8] =
 /// Passes a property to `f`.
 pub(in crate::filter) fn read<R>(exchange: &Exchange, path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
     if let Some(field) = path.strip_prefix(b"request\0headers\0") {
-        let head = exchange.request.borrow();
+        let head = exchange.request();
         return header(&head.headers, field).map(f);
     }
     if let Some(field) = path.strip_prefix(b"response\0headers\0") {
-        let head = exchange.response.borrow();
+        let head = exchange.response();
         return head.as_ref().and_then(|head| header(&head.headers, field)).map(f);
     }
     match text(exchange, path) {
@@ -94,7 +94,7 @@ fn is_at(property: &Property, path: &[u8]) -> bool {
 }
 
 fn text(exchange: &Exchange, path: &[u8]) -> Option<String> {
-    let head = || exchange.request.borrow();
+    let head = || exchange.request();
     Some(match path {
         b"source\0address" => SocketAddr::new(exchange.client.address, client_port(exchange)).to_string(),
         b"destination\0address" => exchange.client.local.to_string(),
@@ -120,9 +120,9 @@ fn number(exchange: &Exchange, path: &[u8]) -> Option<i64> {
         b"destination\0port" => exchange.client.local.port().into(),
         b"request\0time" => nanoseconds(exchange.time()),
         b"request\0duration" => i64::try_from(exchange.started.elapsed().as_nanos()).unwrap_or(i64::MAX),
-        b"request\0size" => declared_length(&exchange.request.borrow().headers)?,
-        b"response\0code" => exchange.response.borrow().as_ref()?.status.as_u16().into(),
-        b"response\0size" => declared_length(&exchange.response.borrow().as_ref()?.headers)?,
+        b"request\0size" => declared_length(&exchange.request().headers)?,
+        b"response\0code" => exchange.response().as_ref()?.status.as_u16().into(),
+        b"response\0size" => declared_length(&exchange.response().as_ref()?.headers)?,
         _ => return None,
     })
 }

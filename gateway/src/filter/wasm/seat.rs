@@ -33,7 +33,7 @@ impl Seat {
         match map {
             MapType::RequestHeaders if exchange.request_sent.get() => Err(MapError::Unavailable),
             MapType::RequestHeaders => {
-                edit::write_request(&mut exchange.request.borrow_mut(), how, name, value)
+                exchange.with_request(|head| edit::write_request(head, how, name, value))
             }
             MapType::ResponseHeaders => {
                 self.with_response(|head| edit::write_response(head, how, name, value))
@@ -66,18 +66,15 @@ impl Seat {
     }
 
     fn replace(&self, map: MapType, pairs: &[Pair<'_>]) -> Result<(), MapError> {
-        let host = self.exchange.request.borrow().headers.get(http::header::HOST).cloned();
+        let host = self.exchange.request().headers.get(http::header::HOST).cloned();
         match map {
-            MapType::RequestHeaders => {
-                let mut head = self.exchange.request.borrow_mut();
+            MapType::RequestHeaders => self.exchange.with_request(|head| {
                 head.headers.clear();
                 if let Some(host) = host {
                     head.headers.insert(http::header::HOST, host);
                 }
-                pairs
-                    .iter()
-                    .try_for_each(|(name, value)| edit::write_request(&mut head, Write::Add, name, value))
-            }
+                pairs.iter().try_for_each(|(name, value)| edit::write_request(head, Write::Add, name, value))
+            }),
             MapType::ResponseHeaders => self.with_response(|head| {
                 head.headers.clear();
                 pairs.iter().try_for_each(|(name, value)| edit::write_response(head, Write::Add, name, value))
@@ -103,10 +100,8 @@ impl Seat {
         match map {
             MapType::RequestHeaders if exchange.request_sent.get() => Err(MapError::Unavailable),
             MapType::RequestHeaders => {
-                let before = exchange.request.borrow().clone();
-                f().inspect_err(|_| {
-                    exchange.request.replace(before);
-                })
+                let before = exchange.request().clone();
+                f().inspect_err(|_| exchange.restore_request(before))
             }
             MapType::ResponseHeaders => {
                 let before = exchange.with_response(|head| ResponseHead {
@@ -114,7 +109,9 @@ impl Seat {
                     headers: head.headers.clone(),
                 });
                 f().inspect_err(|_| {
-                    exchange.response.replace(before);
+                    if let Some(before) = before {
+                        exchange.set_response(before);
+                    }
                 })
             }
             MapType::RequestTrailers | MapType::ResponseTrailers => {
@@ -131,7 +128,7 @@ impl Stream for Seat {
     fn map_pairs(&self, map: MapType, f: &mut dyn FnMut(&[u8], &[u8])) -> bool {
         match map {
             MapType::RequestHeaders => {
-                let head = self.exchange.request.borrow();
+                let head = self.exchange.request();
                 for name in edit::REQUEST_PSEUDO {
                     f(name, edit::request_pseudo(&head, name).unwrap_or_default());
                 }
@@ -139,7 +136,7 @@ impl Stream for Seat {
                 true
             }
             MapType::ResponseHeaders => {
-                let head = self.exchange.response.borrow();
+                let head = self.exchange.response();
                 let Some(head) = &*head else { return false };
                 f(b":status", head.status.as_str().as_bytes());
                 each(&head.headers, f);
@@ -155,14 +152,14 @@ impl Stream for Seat {
     fn map_get<R>(&self, map: MapType, name: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> Option<R> {
         match map {
             MapType::RequestHeaders => {
-                let head = self.exchange.request.borrow();
+                let head = self.exchange.request();
                 Some(match name {
                     [b':', ..] => f(edit::request_pseudo(&head, name)),
                     _ => f(edit::field(&head.headers, name)),
                 })
             }
             MapType::ResponseHeaders => {
-                let head = self.exchange.response.borrow();
+                let head = self.exchange.response();
                 let head = head.as_ref()?;
                 Some(match name {
                     b":status" => f(Some(head.status.as_str().as_bytes())),
@@ -187,7 +184,9 @@ impl Stream for Seat {
     fn map_remove(&self, map: MapType, name: &[u8]) -> Result<(), MapError> {
         self.edited(match map {
             MapType::RequestHeaders if self.exchange.request_sent.get() => Err(MapError::Unavailable),
-            MapType::RequestHeaders => edit::remove(&mut self.exchange.request.borrow_mut().headers, name),
+            MapType::RequestHeaders => {
+                self.exchange.with_request(|head| edit::remove(&mut head.headers, name))
+            }
             MapType::ResponseHeaders => self.with_response(|head| edit::remove(&mut head.headers, name)),
             MapType::RequestTrailers | MapType::ResponseTrailers => {
                 self.with_trailers(side_of(map), |map| edit::remove(map, name))
