@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{FORWARD_ALL, Gate, Gateway, Next, Options, Origin, get, post, upstream};
+use support::{FORWARD_ALL, Gate, Gateway, Next, Options, Origin, get, post, response, upstream};
 
 /// One worker: what its sweep has done to one connection it has done to all.
 fn limited(limits: &str, origin: &Origin) -> Gateway {
@@ -154,4 +154,36 @@ fn a_long_exchange_is_no_slow_head() {
     assert_eq!(other.response().status(), 408);
     answer.open();
     assert_eq!(client.wire.exact(4).unwrap(), b"half");
+}
+
+/// The answer is larger than every buffer on the way, and nobody reads it.
+#[test]
+fn a_client_that_does_not_read_its_answer_is_cut() {
+    const SIZE: usize = 64 << 20;
+    let gate = Gate::new();
+    let origin = Origin::start({
+        let gate = gate.clone();
+        move |exchange| {
+            if exchange.request.target() == "/small" {
+                exchange.wire.send(response(200, &[], b"small"))?;
+                return Ok(Next::Keep);
+            }
+            exchange.wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n"))?;
+            gate.open();
+            exchange.wire.send(vec![b'x'; SIZE])?;
+            Ok(Next::Keep)
+        }
+    });
+    let gateway = limited("total_timeout: 500ms, header_read_timeout: 400ms", &origin);
+    let mut client = gateway.client();
+    client.send(get("/", &[]));
+    gate.pass();
+    // Its end is not waited for: it would read on if the gateway did not cut it.
+    gateway.wait_for_metric("tollgate_client_connections_active", 0.0);
+    origin.wait_until_unconnected();
+    let log = gateway.wait_for_access_log(1);
+    assert!(log[0]["bytes_out"].as_u64().unwrap() < SIZE as u64, "{}", log[0]);
+    drop(client);
+    // The others go on.
+    assert_eq!(gateway.get("/small").text(), "small");
 }

@@ -131,3 +131,42 @@ fn a_response_body_holds_its_generation() {
         (gateway.status()["generations_retiring"] == 0).then_some(())
     });
 }
+
+/// Sixteen old generations may serve their last requests; what is older is cut, and counted.
+#[test]
+fn the_oldest_of_too_many_generations_are_cut() {
+    let (arrived, gate) = (Gate::new(), Gate::new());
+    let origin = {
+        let (arrived, gate) = (arrived.clone(), gate.clone());
+        Origin::start(move |exchange| {
+            arrived.open();
+            gate.pass();
+            exchange.wire.send(response(200, &[], b"late"))?;
+            Ok(Next::Keep)
+        })
+    };
+    let policy = |version: u64| with_a_route_aside(&origin, "v1", &format!("v{version}"));
+    let gateway = start(&policy(1));
+    let mut waiting: Vec<Client> = Vec::new();
+    for version in 1..=18 {
+        if version > 1 {
+            swap(&gateway, &policy(version), version);
+        }
+        let mut client = gateway.client();
+        client.send(get("/", &[]));
+        origin.wait_for_requests(version as usize);
+        waiting.push(client);
+    }
+    arrived.pass();
+    // Generation 1 was one too many.
+    waiting.remove(0).assert_closed();
+    gateway.wait_for_metric("tollgate_client_connections_cut_total", 1.0);
+    wait_for("sixteen old generations", || (gateway.status()["generations_retiring"] == 16).then_some(()));
+    gate.open();
+    for mut client in waiting {
+        assert_eq!(client.response().text(), "late");
+    }
+    wait_for("the old generations to be freed", || {
+        (gateway.status()["generations_retiring"] == 0).then_some(())
+    });
+}

@@ -22,7 +22,7 @@ use super::{Exit, cache_dir, lifetime};
 use crate::admin::{self, Refusal, RefusalKind};
 use crate::generation::modules::ModuleStore;
 use crate::policy::{self, Diagnostics, Loaded};
-use crate::reload::{Handle, Reloader};
+use crate::reload::{Handle, Lost, Reloader};
 use crate::telemetry::access_log::{AccessLog, CAPACITY_DEFAULT, Sink};
 use crate::telemetry::logging::{self, LogFormat, LoggingError};
 use crate::telemetry::metrics::Metrics;
@@ -96,6 +96,8 @@ enum Failure {
     Runtime(io::Error),
     #[error("the task that swaps policies ended")]
     Reloader,
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 /// How the gateway ended.
@@ -222,15 +224,18 @@ async fn serve(
                     break;
                 }
             },
-            // Only ever ends before it is told to by a panic.
-            _ = &mut reloading => return Err(Failure::Reloader),
+            // It ends before it is told to only if workers are lost, or by a panic.
+            ended = &mut reloading => return Err(match ended {
+                Ok(Err(lost)) => lost.into(),
+                Ok(Ok(_)) | Err(_) => Failure::Reloader,
+            }),
         }
     }
     handle.drain();
     let limit = handle.drain_timeout();
     drop(stop);
     let drained = async {
-        let Ok(workers) = reloading.await else { return Err(Failure::Reloader) };
+        let workers = reloading.await.map_err(|_| Failure::Reloader)??;
         let drained = workers.drain(limit).await;
         tracing::info!(?drained, "drained");
         Ok(Ended::InOrder)

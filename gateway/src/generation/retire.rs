@@ -31,6 +31,13 @@ impl Retirements {
         self.lock().range(..number).count()
     }
 
+    /// The newest generation that must end, with all before it, so that at most `max` older than
+    /// `number` are held.
+    pub fn excess(&self, number: u64, max: usize) -> Option<u64> {
+        let holders = self.lock();
+        holders.range(..number).rev().nth(max).map(|(excess, _)| *excess)
+    }
+
     /// Waits until no worker holds generation `number`.
     pub async fn wait(&self, number: u64) {
         loop {
@@ -61,5 +68,20 @@ impl Drop for Serving {
         }
         drop(holders);
         self.all.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_too_many() {
+        let all = Arc::new(Retirements::default());
+        let mut held: Vec<_> = [1, 3, 4, 7, 9].map(|number| all.serve(number)).into();
+        let excess = |max| all.excess(9, max);
+        assert_eq!([excess(0), excess(1), excess(3), excess(4)], [Some(7), Some(4), Some(1), None]);
+        held.remove(1);
+        assert_eq!((all.excess(9, 2), all.excess(9, 3), all.excess(1, 0)), (Some(1), None, None));
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn begin(
     let buffer_max = usize::try_from(limits.buffer_bytes_max.get()).unwrap_or(usize::MAX);
     let head = RequestHead { method, target, headers };
     let exchange = Rc::new(Exchange::new(client, request_id, head, Instant::now(), buffer_max));
+    connection.begin(generation.blueprint.number);
     let flight = Flight::new(worker, Rc::clone(connection), Rc::clone(&generation), exchange, seen);
     (flight, Origin { uri, trust })
 }

@@ -14,12 +14,15 @@
 //!
 //! A failure in 1 to 4 leaves everything as it was.
 //!
-//! Limits: 64 requests wait, more wait to be taken; the blocking threads do one attempt at a time,
+//! A worker that panics is replaced ([`losses`]).
+//!
+//! Limits: at most 16 old generations serve their last requests, then the oldest are cut; 64 requests wait, more wait to be taken; the blocking threads do one attempt at a time,
 //! one compilation behind it and the upkeep.
 
 mod attempt;
 mod files;
 mod immutable;
+mod losses;
 mod optimise;
 mod rejected;
 mod request;
@@ -35,6 +38,7 @@ use tokio::sync::{mpsc, watch as tokio_watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use self::losses::Losses;
 use self::optimise::SlowModule;
 use self::request::{Batch, Inbox};
 use self::watch::WatchSet;
@@ -45,6 +49,7 @@ use crate::policy::{Loaded, Policy};
 use crate::telemetry::metrics::SwapPhase;
 use crate::worker::{Shared, Workers};
 
+pub use self::losses::Lost;
 pub use self::request::Asked;
 pub use self::status::Handle;
 
@@ -55,6 +60,9 @@ pub fn refusal(old: &Policy, new: &Policy) -> Option<String> {
     immutable::check(old, new).err().map(|refused| refused.to_string())
 }
 
+/// Old generations that may serve their last requests. Each has route tables, and VMs of its own if
+/// its filters differed.
+const RETIRING_MAX: usize = 16;
 /// How often refilled buckets and what retired policies left are swept away.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -71,6 +79,7 @@ pub struct Reloader {
     slow_modules: tokio_watch::Sender<Vec<SlowModule>>,
     /// Old generations, each until the last worker has freed it.
     retiring: JoinSet<Retired>,
+    losses: Losses,
     /// Tasks that end with the reloader.
     helpers: JoinSet<()>,
 }
@@ -113,6 +122,7 @@ impl Reloader {
             files,
             slow_modules,
             retiring: JoinSet::new(),
+            losses: Losses::default(),
             helpers,
         };
         (reloader, handle)
@@ -131,22 +141,33 @@ impl Reloader {
 
     /// Answers requests to reload until `stop`, and gives the workers back. A swap that runs then is
     /// abandoned, which no request notices.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Arc<Workers> {
-        tokio::select! {
-            () = self.serve() => {}
-            () = stop => {}
-        }
+    ///
+    /// # Errors
+    /// [`Lost`]: workers panic, and no more are put in their place.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Arc<Workers>, Lost> {
+        let result = tokio::select! {
+            lost = self.serve() => Err(lost),
+            () = stop => Ok(()),
+        };
         self.handle.drain();
         self.helpers.shutdown().await;
         self.retiring.shutdown().await;
-        self.workers
+        result.map(|()| self.workers)
     }
 
-    async fn serve(&mut self) {
+    async fn serve(&mut self) -> Lost {
         let mut upkeep = every(UPKEEP_EVERY);
         loop {
             tokio::select! {
-                Some(batch) = self.inbox.next() => self.answer(batch).await,
+                Some(batch) = self.inbox.next() => {
+                    self.answer(batch).await;
+                    self.cap_retiring().await;
+                }
+                worker = self.workers.lost() => {
+                    if let Err(lost) = self.replace(worker).await {
+                        return lost;
+                    }
+                }
                 Some(retired) = self.retiring.join_next() => {
                     if let Ok(retired) = retired {
                         self.retired(&retired);
@@ -171,6 +192,15 @@ impl Reloader {
         }
         if batch.recompiled {
             self.take_faster_code().await;
+        }
+    }
+
+    /// Cuts what the oldest generations still serve, if there are too many.
+    async fn cap_retiring(&self) {
+        let Some(current) = &self.current else { return };
+        if let Some(through) = self.workers.retirements().excess(current.number, RETIRING_MAX) {
+            tracing::warn!(through, max = RETIRING_MAX, "old policies are cut from their last requests");
+            self.workers.cut(through).await;
         }
     }
 

@@ -15,6 +15,11 @@ pub(super) enum Command {
     Commit { number: u64, done: oneshot::Sender<Instant> },
     /// Forget what was prepared.
     Discard,
+    /// Cut connections whose request began under this generation or one before.
+    Cut { through: u64 },
+    /// Panic.
+    #[cfg(test)]
+    Panic,
     /// Stop accepting, finish what runs within the limit, end.
     Drain { limit: Duration },
 }

@@ -64,6 +64,8 @@ pub struct ConnectionState {
     pub local_address: SocketAddr,
     phase: Cell<Phase>,
     since: Cell<Instant>,
+    /// Of the last request.
+    generation: Cell<Option<u64>>,
     notice: Cell<Option<Notice>>,
     /// Whether a part of an answer may still wait to be written.
     has_unsent: Cell<bool>,
@@ -80,11 +82,31 @@ impl ConnectionState {
             local_address,
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
+            generation: Cell::new(None),
             notice: Cell::new(None),
             has_unsent: Cell::new(false),
             waker: RefCell::default(),
             deadline: RefCell::default(),
         })
+    }
+
+    /// A request begins under this generation.
+    pub(crate) fn begin(&self, generation: u64) {
+        self.generation.set(Some(generation));
+    }
+
+    /// Ends what began under generation `through` or one before; returns whether a request is cut.
+    pub(super) fn retire(&self, through: u64) -> bool {
+        if self.generation.get().is_none_or(|generation| generation > through) {
+            return false;
+        }
+        match self.phase.get() {
+            Phase::Busy => self.tell(Notice::Cut),
+            // The answer is whole; what is left of the request must not hold the generation either.
+            Phase::Idle => self.tell(Notice::Finish),
+            Phase::Head => {}
+        }
+        self.phase.get() == Phase::Busy
     }
 
     /// The answer has been handed over to its last byte: the next request is waited for.

@@ -3,9 +3,12 @@
 //! A worker has its own runtime, its own SO_REUSEPORT listeners, its own upstream pools and its own
 //! Wasm instances; a request lives and dies on it, without a lock or a hop to another thread.
 //!
-//! * `pool`: [`Workers`], the control side's handle: prepare, commit, drain.
+//! * `pool`: [`Workers`], the control side's handle: prepare, commit, replace, drain.
 //! * `thread`: a worker's life: commands, accepting, sweeping, draining.
 //! * `listener`, `connection`, `io`: sockets and the connections on them; `refusal`: heads that are none.
+//!
+//! A panic in a task of a connection ends that connection. One in what the worker itself does, accepting
+//! and sweeping included, ends the worker: `loss` tells, and the control side puts another in its place.
 //!
 //! Limits: connections over all workers (`limits.connections`), idle time, time to read a head.
 
@@ -13,6 +16,7 @@ mod command;
 mod connection;
 mod io;
 mod listener;
+mod loss;
 mod pool;
 mod refusal;
 mod state;
@@ -23,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 pub use connection::ConnectionState;
-pub use pool::{Commit, Drained, PrepareError, StartError, Workers};
+pub use pool::{Commit, Drained, PrepareError, ReplaceError, StartError, Workers};
 pub use state::Worker;
 
 use crate::filter::wasm::Guests;

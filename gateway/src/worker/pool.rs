@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +13,7 @@ use tollgate_wasmedge::{DEFAULT_STACK, GuardedThread, spawn_guarded};
 
 use super::command::Command;
 use super::listener::Bound;
+use super::loss::Losses;
 use super::{Shared, listener, thread};
 use crate::generation::{Blueprint, BuildError, Retirements, Site};
 use crate::policy::listener::{Listener, ListenerId};
@@ -22,11 +23,20 @@ const COMMANDS_MAX: usize = 16;
 
 /// All workers.
 pub struct Workers {
-    workers: Vec<mpsc::Sender<Command>>,
-    /// Taken by the one drain; never held across an await.
-    threads: Mutex<Vec<GuardedThread>>,
+    posts: Vec<Post>,
+    listeners: Vec<ListenerId>,
+    /// Of the listeners; ports that were 0 are known.
     addresses: Vec<SocketAddr>,
     retirements: Arc<Retirements>,
+    losses: Arc<Losses>,
+    shared: Arc<Shared>,
+}
+
+/// The place of one worker. Another takes it if it panics. Locks are never held across an await.
+struct Post {
+    commands: Mutex<mpsc::Sender<Command>>,
+    /// Taken by who joins it.
+    thread: Mutex<Option<GuardedThread>>,
 }
 
 /// Why workers cannot be started.
@@ -59,6 +69,20 @@ pub enum PrepareError {
     },
 }
 
+/// Why a worker that panicked cannot be replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    /// Its thread or its sockets.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// What it is to serve.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// It ended at once.
+    #[error("it ended at once")]
+    Gone,
+}
+
 /// A swap that is done.
 #[derive(Debug, Clone, Copy)]
 pub struct Commit {
@@ -84,29 +108,75 @@ impl Workers {
         shared: &Arc<Shared>,
     ) -> Result<Self, StartError> {
         let retirements = Arc::new(Retirements::default());
-        let mut all = Self { workers: vec![], threads: Mutex::default(), addresses: vec![], retirements };
-        let ids = ListenerId::all(listeners);
-        let mut wanted: Vec<_> = ids.iter().map(|id| id.address).collect();
+        let listeners = ListenerId::all(listeners);
+        let addresses = listeners.iter().map(|id| id.address).collect();
+        let (losses, shared) = (Arc::default(), Arc::clone(shared));
+        let mut all = Self { posts: vec![], listeners, addresses, retirements, losses, shared };
         for worker in 0..count.get() {
-            let sockets = bind_all(&ids, &mut wanted)?;
-            all.start_one(worker, sockets, shared).map_err(StartError::Thread)?;
+            let sockets = bind_all(&all.listeners, &mut all.addresses)?;
+            let (commands, thread) = all.start_one(worker, sockets).map_err(StartError::Thread)?;
+            all.posts.push(Post { commands: Mutex::new(commands), thread: Mutex::new(Some(thread)) });
         }
-        all.addresses = wanted;
         Ok(all)
     }
 
-    fn start_one(&mut self, worker: usize, sockets: Vec<Bound>, shared: &Arc<Shared>) -> io::Result<()> {
+    fn start_one(
+        &self,
+        worker: usize,
+        sockets: Vec<Bound>,
+    ) -> io::Result<(mpsc::Sender<Command>, GuardedThread)> {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-        let (shared, retirements) = (Arc::clone(shared), Arc::clone(&self.retirements));
+        let (shared, retirements) = (Arc::clone(&self.shared), Arc::clone(&self.retirements));
+        let losses = Arc::clone(&self.losses);
         let life = move || {
+            let _watch = losses.watch(worker);
             let guests = Arc::clone(&shared.guests);
             let site = Site { worker, functions: Rc::new(HostFunctions::new()), guests, retirements };
             thread::run(shared, site, sockets, commands);
         };
         let thread = spawn_guarded(&format!("worker-{worker}"), DEFAULT_STACK, life)?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        self.workers.push(sender);
-        Ok(())
+        Ok((sender, thread))
+    }
+
+    /// Waits for a worker that panics, and gives its number. One at a time may wait.
+    pub async fn lost(&self) -> usize {
+        self.losses.next().await
+    }
+
+    /// Puts another worker, with sockets of its own, into the place of one that panicked; it serves
+    /// `blueprint`. What the lost one was doing is lost.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]; then nobody is in that place.
+    pub async fn replace(&self, worker: usize, blueprint: &Arc<Blueprint>) -> Result<(), ReplaceError> {
+        let Some(post) = self.posts.get(worker) else { return Ok(()) };
+        if let Some(thread) = lock(&post.thread).take() {
+            // It panicked, which is known.
+            let _ = thread.join();
+        }
+        let sockets = bind_all(&self.listeners, &mut self.addresses.clone())?;
+        let (commands, thread) = self.start_one(worker, sockets).map_err(StartError::Thread)?;
+        *lock(&post.thread) = Some(thread);
+        *lock(&post.commands) = commands.clone();
+        let (done, answer) = oneshot::channel();
+        // A worker that is gone drops the command, and with it the other end of `answer`.
+        let _ = commands.send(Command::Prepare { blueprint: Arc::clone(blueprint), done }).await;
+        answer.await.map_err(|_| ReplaceError::Gone)??;
+        let (done, answer) = oneshot::channel();
+        let _ = commands.send(Command::Commit { number: blueprint.number, done }).await;
+        answer.await.map(drop).map_err(|_| ReplaceError::Gone)
+    }
+
+    /// Cuts connections whose request began under generation `through` or one before.
+    pub async fn cut(&self, through: u64) {
+        for commands in self.commands() {
+            // A worker that is gone has no connections.
+            let _ = commands.send(Command::Cut { through }).await;
+        }
+    }
+
+    fn commands(&self) -> impl Iterator<Item = mpsc::Sender<Command>> {
+        self.posts.iter().map(|post| lock(&post.commands).clone())
     }
 
     /// Where clients connect; ports that were 0 are known now.
@@ -116,7 +186,7 @@ impl Workers {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.workers.len()
+        self.posts.len()
     }
 
     /// Has every worker build the generation beside its current one.
@@ -124,8 +194,8 @@ impl Workers {
     /// # Errors
     /// [`PrepareError`]; then it is discarded everywhere and nothing has changed.
     pub async fn prepare(&self, blueprint: &Arc<Blueprint>) -> Result<(), PrepareError> {
-        let mut answers = Vec::with_capacity(self.workers.len());
-        for commands in &self.workers {
+        let mut answers = Vec::with_capacity(self.posts.len());
+        for commands in self.commands() {
             let (done, answer) = oneshot::channel();
             // A worker that is gone drops the command, and with it the other end of `answer`.
             let _ = commands.send(Command::Prepare { blueprint: Arc::clone(blueprint), done }).await;
@@ -137,7 +207,7 @@ impl Workers {
             result = result.and(built.and_then(|built| built.map_err(PrepareError::from)));
         }
         if result.is_err() {
-            for commands in &self.workers {
+            for commands in self.commands() {
                 // A worker that is gone has nothing to discard.
                 let _ = commands.send(Command::Discard).await;
             }
@@ -148,8 +218,8 @@ impl Workers {
     /// Has every worker point to the generation that it prepared last, if that is `number`.
     pub async fn commit(&self, number: u64) -> Commit {
         let started = Instant::now();
-        let mut answers = Vec::with_capacity(self.workers.len());
-        for commands in &self.workers {
+        let mut answers = Vec::with_capacity(self.posts.len());
+        for commands in self.commands() {
             let (done, answer) = oneshot::channel();
             if commands.send(Command::Commit { number, done }).await.is_ok() {
                 answers.push(answer);
@@ -176,11 +246,11 @@ impl Workers {
 
     /// Stops accepting, lets requests finish within `limit`, and ends the threads.
     pub async fn drain(&self, limit: Duration) -> Drained {
-        for commands in &self.workers {
+        for commands in self.commands() {
             // A worker that is gone has drained.
             let _ = commands.send(Command::Drain { limit }).await;
         }
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads: Vec<_> = self.posts.iter().filter_map(|post| lock(&post.thread).take()).collect();
         let joined = tokio::task::spawn_blocking(move || {
             threads.into_iter().map(GuardedThread::join).filter(Result::is_err).count()
         });
@@ -189,6 +259,21 @@ impl Workers {
             Ok(_) | Err(_) => Drained::Panicked,
         }
     }
+}
+
+#[cfg(test)]
+impl Workers {
+    /// Has a worker panic.
+    pub async fn break_one(&self, worker: usize) {
+        let commands = lock(&self.posts[worker].commands).clone();
+        // If it is gone it has panicked already.
+        let _ = commands.send(Command::Panic).await;
+    }
+}
+
+/// A panic elsewhere leaves what is behind it whole: each change is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Binds each address. A port 0 becomes the one that the system chose, for the workers that follow.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::Receiver;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::Shared;
 use super::command::Command;
@@ -34,10 +34,19 @@ pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, comman
 
 async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, mut commands: Receiver<Command>) {
     let Some((worker, mut prepared)) = first_generation(shared, site, &mut commands).await else { return };
-    let accepting = accepting(&worker, listeners);
+    let mut vital = JoinSet::new();
+    let accepting = accepting(&worker, listeners, &mut vital);
     // Goes on while the worker drains: connections that wait too long are ended then as well.
-    tokio::task::spawn_local(sweep::run(Rc::clone(&worker)));
-    while let Some(command) = commands.recv().await {
+    vital.spawn_local(sweep::run(Rc::clone(&worker)));
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            Some(ended) = vital.join_next() => {
+                pass_on_panic(ended);
+                continue;
+            }
+        };
+        let Some(command) = command else { return };
         match command {
             Command::Prepare { blueprint, done } => {
                 let built = Generation::build(blueprint, Some(&worker.current.borrow()), &worker.site);
@@ -53,6 +62,9 @@ async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, mut comman
                 }
             }
             Command::Discard => prepared = None,
+            Command::Cut { through } => cut(&worker, through),
+            #[cfg(test)]
+            Command::Panic => panic!("a test asked for it"),
             Command::Drain { limit } => {
                 accepting.iter().for_each(AbortHandle::abort);
                 drain(&worker, limit).await;
@@ -83,23 +95,43 @@ async fn first_generation(
                 }
             }
             Command::Discard => prepared = None,
+            Command::Cut { .. } => {}
+            #[cfg(test)]
+            Command::Panic => panic!("a test asked for it"),
             Command::Drain { .. } => return None,
         }
     }
 }
 
-fn accepting(worker: &Rc<Worker>, listeners: Vec<Bound>) -> Vec<AbortHandle> {
+fn accepting(worker: &Rc<Worker>, listeners: Vec<Bound>, vital: &mut JoinSet<()>) -> Vec<AbortHandle> {
     let mut tasks = Vec::new();
     for Bound { id, socket } in listeners {
         match TcpListener::from_std(socket) {
             Ok(listener) => {
-                let task = tokio::task::spawn_local(listener::accept(listener, id, Rc::clone(worker)));
-                tasks.push(task.abort_handle());
+                tasks.push(vital.spawn_local(listener::accept(listener, id, Rc::clone(worker))));
             }
             Err(error) => tracing::error!(%error, "a listener cannot be used"),
         }
     }
     tasks
+}
+
+/// Without what has panicked the worker would look well and do nothing: it ends too.
+fn pass_on_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// Cuts connections whose request is of a generation that is too old.
+fn cut(worker: &Worker, through: u64) {
+    for connection in worker.connections.borrow().iter() {
+        if connection.retire(through) {
+            worker.metrics.connections_cut.inc();
+        }
+    }
 }
 
 /// Lets requests and TCP connections end; idle HTTP connections end at once.

@@ -50,7 +50,7 @@ fn an_answer_or_a_change_that_is_refused_fails_the_request() {
     }
     assert_eq!(gateway.get("/").status(), 200);
     assert_eq!(origin.requests().len(), 1);
-    let lines = gateway.log();
+    let lines = gateway.stop().log;
     let told =
         lines.iter().filter(|line| line.contains("does not allow this filter proxy_send_local_response"));
     assert_eq!(told.count(), 1, "told once:\n{}", lines.join("\n"));

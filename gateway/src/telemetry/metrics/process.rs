@@ -16,6 +16,8 @@ pub struct WorkerMetrics {
     pub connections_refused: Counter,
     /// Connections that ended by an error: bad framing, a time-out, a reset.
     pub connections_failed: Counter,
+    /// Connections cut in a request because its policy was too old.
+    pub connections_cut: Counter,
     /// Connections open now.
     pub connections_active: Gauge,
 }
@@ -25,6 +27,8 @@ pub struct WorkerMetrics {
 pub struct ControlMetrics {
     outcomes: [Counter; SwapOutcome::ALL.len()],
     phases: [Histogram<12>; SwapPhase::ALL.len()],
+    /// Workers started in the place of one that panicked.
+    pub worker_restarts: Counter,
     /// The number of the generation in force.
     pub generation: Gauge,
     /// Generations replaced but still serving their last requests.
@@ -88,6 +92,7 @@ impl Default for ControlMetrics {
         Self {
             outcomes: Default::default(),
             phases: std::array::from_fn(|_| Histogram::new(&SWAP_BOUNDS)),
+            worker_restarts: Counter::default(),
             generation: Gauge::default(),
             generations_retiring: Gauge::default(),
         }
@@ -116,6 +121,9 @@ pub(super) fn encode_workers(page: &mut Page<'_>, workers: &Sharded<WorkerMetric
     page.counters("client_connections_failed", "Client connections that ended by an error", |family| {
         family.single(workers.sum(|w| w.connections_failed.get()))
     })?;
+    page.counters("client_connections_cut", "Client connections cut under a policy too old", |family| {
+        family.single(workers.sum(|w| w.connections_cut.get()))
+    })?;
     page.gauges("client_connections_active", "Client connections open", |family| {
         family.single(workers.sum(|w| w.connections_active.get()))
     })
@@ -123,6 +131,9 @@ pub(super) fn encode_workers(page: &mut Page<'_>, workers: &Sharded<WorkerMetric
 
 /// Writes the families of control.
 pub(super) fn encode_control(page: &mut Page<'_>, control: &ControlMetrics) -> fmt::Result {
+    page.counters("worker_restarts", "Workers started in the place of one that panicked", |family| {
+        family.single(control.worker_restarts.get())
+    })?;
     page.gauges("generation", "Number of the policy generation in force", |family| {
         family.single(control.generation.get())
     })?;
