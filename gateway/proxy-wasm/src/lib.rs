@@ -42,7 +42,7 @@ pub use environment::{
 };
 pub use guest_metrics::{GuestMetrics, HISTOGRAM_BOUNDS, MetricValue};
 pub use host::{HostFunctions, Support};
-pub use pairs::Pair;
+pub use pairs::{Pair, encode as encode_pairs};
 pub use plugin::{ContextId, Plugin, PluginId, PluginSpec, VmSpec};
 pub use shared_data::{SharedData, SharedDataLimits};
 pub use shared_queue::{QueueId, QueueReader, QueueTurn, SharedQueueLimits, SharedQueues};

@@ -25,7 +25,7 @@ pub(crate) enum PairsError {
 /// Writes the map that `visit` walks over into `out`, which is cleared first, and returns whether the
 /// map was there. `visit` runs twice, once for the lengths and once for the bytes; it returns false
 /// if there is no such map. An empty map leaves `out` empty.
-pub(crate) fn encode(out: &mut Vec<u8>, visit: impl Fn(&mut dyn FnMut(&[u8], &[u8])) -> bool) -> bool {
+pub fn encode(out: &mut Vec<u8>, visit: impl Fn(&mut dyn FnMut(&[u8], &[u8])) -> bool) -> bool {
     out.clear();
     out.extend_from_slice(&[0; 4]);
     let mut count: u32 = 0;

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::exchange::{Exchange, ResponseHead, Side};
+use super::exchange::{Course, Exchange, ResponseHead, Side};
 use super::signals::Signals;
 
 impl Exchange {
@@ -24,6 +24,7 @@ impl Exchange {
             properties: RefCell::new(self.properties.borrow().clone()),
             is_route_stale: Cell::new(false),
             signals: Signals::default(),
+            course: Course::default(),
             route: RefCell::new(self.route.borrow().clone()),
             upstream_address: RefCell::new(self.upstream_address.borrow().clone()),
         })
@@ -38,6 +39,7 @@ impl Exchange {
                 .with_response(|head| ResponseHead { status: head.status, headers: head.headers.clone() }),
         );
         self.upstream_address.replace(original.upstream_address.borrow().clone());
+        self.course.follow(&original.course);
         let mut properties = self.properties.borrow_mut();
         for property in original.properties.borrow().iter() {
             if properties.iter().all(|known| known.key != property.key) {

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -15,8 +16,10 @@ pub use tollgate_proxy_wasm::StreamSide as Side;
 use tollgate_proxy_wasm::{BufferError, PropertyError};
 
 use super::frozen::Frozen;
+use super::run::Ended;
 use super::signals::Signals;
 use super::wasm::properties;
+use crate::policy::route::Route;
 
 /// Index of a side in an array of two.
 pub(super) trait SideIndex {
@@ -63,6 +66,47 @@ pub struct Client {
     pub local: SocketAddr,
     /// What it speaks.
     pub version: Version,
+    /// The number of its connection, counted from 1 in each process.
+    pub connection: u64,
+}
+
+/// What has become of an exchange so far.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// Bytes of the request's body that have come.
+    pub received: Cell<u64>,
+    /// Bytes of the response's body that were sent.
+    pub sent: Cell<u64>,
+    /// The status that was answered.
+    pub status: Cell<Option<StatusCode>>,
+    /// What went wrong in the gateway, in the word of the access log.
+    pub error: Cell<Option<&'static str>>,
+    /// The status in the response's trailers, if it is gRPC.
+    pub(super) grpc_status: Cell<Option<u32>>,
+    /// Why a filter ended it, if one did.
+    pub(super) ended: RefCell<Option<Ended>>,
+}
+
+impl Course {
+    /// Becomes what another is.
+    pub(super) fn follow(&self, other: &Self) {
+        self.received.set(other.received.get());
+        self.sent.set(other.sent.get());
+        self.status.set(other.status.get());
+        self.error.set(other.error.get());
+        self.grpc_status.set(other.grpc_status.get());
+        self.ended.replace(other.ended.borrow().clone());
+    }
+
+    /// The response's trailers go out.
+    pub fn note_trailers(&self, trailers: &HeaderMap) {
+        self.grpc_status.set(grpc_status(trailers));
+    }
+}
+
+/// The gRPC status that fields tell.
+pub(super) fn grpc_status(fields: &HeaderMap) -> Option<u32> {
+    fields.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// One exchange.
@@ -90,9 +134,11 @@ pub struct Exchange {
     /// Whether the route is to be looked up again.
     pub(super) is_route_stale: Cell<bool>,
     pub(super) signals: Signals,
+    /// What has become of it so far.
+    pub course: Course,
     /// Facts for properties that only the spine knows.
-    pub(super) route: RefCell<Option<std::sync::Arc<str>>>,
-    pub(super) upstream_address: RefCell<Option<std::sync::Arc<str>>>,
+    pub(super) route: RefCell<Option<Arc<Route>>>,
+    pub(super) upstream_address: RefCell<Option<Arc<str>>>,
 }
 
 impl Exchange {
@@ -119,6 +165,7 @@ impl Exchange {
             properties: RefCell::default(),
             is_route_stale: Cell::new(false),
             signals: Signals::default(),
+            course: Course::default(),
             route: RefCell::default(),
             upstream_address: RefCell::default(),
         }
@@ -213,13 +260,13 @@ impl Exchange {
         self.is_route_stale.take()
     }
 
-    /// Names the route, for properties.
-    pub fn set_route(&self, name: std::sync::Arc<str>) {
-        self.route.replace(Some(name));
+    /// Tells the route, for properties.
+    pub fn set_route(&self, route: Arc<Route>) {
+        self.route.replace(Some(route));
     }
 
     /// Names the endpoint that answers, for properties.
-    pub fn set_upstream_address(&self, address: std::sync::Arc<str>) {
+    pub fn set_upstream_address(&self, address: Arc<str>) {
         self.upstream_address.replace(Some(address));
     }
 

@@ -31,7 +31,13 @@ pub(super) fn begin(
         Trust::Untrusted => connection.peer.address(),
         Trust::Trusted => client_address(connection.peer.address(), &headers, trusted),
     };
-    let client = Client { address, peer: connection.peer_address, local: connection.local_address, version };
+    let client = Client {
+        address,
+        peer: connection.peer_address,
+        local: connection.local_address,
+        version,
+        connection: connection.id,
+    };
     let known = if trust == Trust::Trusted { inbound(&headers).cloned() } else { None };
     let request_id = known.unwrap_or_else(|| HeaderValue::from(worker.request_ids().next_id()));
     let seen = worker.access_log().is_on().then(|| Seen {

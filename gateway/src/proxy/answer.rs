@@ -90,7 +90,7 @@ fn respond(flight: &Flight, mut head: ResponseHead, body: ResponseBody) -> Respo
         Length::of_response(&method, head.status, &body.size_hint(), body.flow())
     };
     length.settle(&mut head.headers);
-    flight.status.set(Some(head.status));
+    flight.exchange.course.status.set(Some(head.status));
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;

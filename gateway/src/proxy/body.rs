@@ -60,8 +60,9 @@ impl RequestBody {
             Some(Ok(frame)) => frame,
         };
         if let Some(data) = frame.data_ref() {
-            let total = self.flight.bytes_in.get().saturating_add(data.len() as u64);
-            self.flight.bytes_in.set(total);
+            let received = &self.flight.exchange.course.received;
+            let total = received.get().saturating_add(data.len() as u64);
+            received.set(total);
             let max = self.flight.generation.blueprint.policy.limits.body_bytes_max.get();
             if total > max {
                 return Poll::Ready(Some(Err(ProxyError::BodyTooLarge { max })));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method};
 
 use super::error::ProxyError;
 use crate::filter::{Exchange, Foreseen, Run};
@@ -32,11 +32,7 @@ pub(super) struct Flight {
     seen: Option<Seen>,
     route: Cell<Option<usize>>,
     run: OnceCell<Run>,
-    pub(super) status: Cell<Option<StatusCode>>,
-    pub(super) bytes_in: Cell<u64>,
-    pub(super) bytes_out: Cell<u64>,
     pub(super) upstream: RefCell<Option<UpstreamRecord>>,
-    error: Cell<Option<&'static str>>,
     /// What broke the request body, for whoever sees only that sending failed.
     pub(super) body_error: RefCell<Option<BodyFailure>>,
 }
@@ -73,11 +69,7 @@ impl Flight {
             seen,
             route: Cell::new(None),
             run: OnceCell::new(),
-            status: Cell::new(None),
-            bytes_in: Cell::new(0),
-            bytes_out: Cell::new(0),
             upstream: RefCell::default(),
-            error: Cell::new(None),
             body_error: RefCell::default(),
         })
     }
@@ -86,7 +78,7 @@ impl Flight {
     pub(super) fn set_route(&self, index: usize) {
         self.route.set(Some(index));
         if let Some(route) = self.generation.routes.get(index) {
-            self.exchange.set_route(Arc::clone(&route.route.name));
+            self.exchange.set_route(Arc::clone(&route.route));
         }
     }
 
@@ -104,11 +96,13 @@ impl Flight {
 
     /// The first error stays on record.
     pub(super) fn note_error(&self, word: &'static str) {
-        self.error.set(self.error.get().or(Some(word)));
+        let error = &self.exchange.course.error;
+        error.set(error.get().or(Some(word)));
     }
 
     fn record(&self, seen: &Seen, duration: Duration) -> Record {
         let text = |value: &HeaderValue, max| Text::clip(value.as_bytes(), max);
+        let course = &self.exchange.course;
         let path = seen.target.as_ref().map_or("", PathAndQuery::path);
         let ended_by = self.run.get().and_then(Run::ended).map(|ended| EndedBy {
             filter: ended.filter,
@@ -123,9 +117,9 @@ impl Flight {
             host: seen.host.as_ref().map(|host| text(host, Text::HOST_MAX)),
             path: Some(Text::clip(path, Text::PATH_MAX)),
             route: self.route().map(|route| Arc::clone(&route.route.name)),
-            status: self.status.get(),
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
+            status: course.status.get(),
+            bytes_in: course.received.get(),
+            bytes_out: course.sent.get(),
             duration,
             upstream: self.upstream.take(),
             user_agent: seen.user_agent.as_ref().map(|agent| text(agent, Text::SHORT_MAX)),
@@ -138,7 +132,7 @@ impl Flight {
                 .into_iter()
                 .map(shadow)
                 .collect(),
-            error: self.error.get(),
+            error: course.error.get(),
             generation: self.generation.blueprint.number,
         }
     }
@@ -156,7 +150,7 @@ impl Drop for Flight {
         }
         let duration = Instant::now().saturating_duration_since(self.exchange.started);
         let metrics = self.route().map_or(&self.generation.unrouted, |route| &route.metrics);
-        metrics.record(StatusClass::of(self.status.get()), duration);
+        metrics.record(StatusClass::of(self.exchange.course.status.get()), duration);
         if let Some(seen) = &self.seen {
             self.worker.access_log().push(self.record(seen, duration));
         }

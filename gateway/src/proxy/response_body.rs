@@ -123,8 +123,13 @@ impl Body for ResponseBody {
         let polled = if polled.is_pending() { this.poll_deadline(cx) } else { polled };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.flight.bytes_out.set(this.flight.bytes_out.get() + sent);
+                let course = &this.flight.exchange.course;
+                match frame.data_ref() {
+                    Some(data) => course.sent.set(course.sent.get() + data.len() as u64),
+                    None => {
+                        frame.trailers_ref().into_iter().for_each(|trailers| course.note_trailers(trailers))
+                    }
+                }
             }
             Poll::Ready(Some(Err(cut))) => {
                 this.flight.note_error(match cut {

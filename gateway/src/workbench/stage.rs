@@ -134,10 +134,13 @@ impl Stage {
     /// An exchange whose request has just arrived.
     pub(super) fn exchange(&self, peer: SocketAddr, head: RequestHead) -> Rc<Exchange> {
         let local = SocketAddr::from(([127, 0, 0, 1], 80));
-        let client = Client { address: peer.ip(), peer, local, version: http::Version::HTTP_11 };
+        let client =
+            Client { address: peer.ip(), peer, local, version: http::Version::HTTP_11, connection: 1 };
         let id = http::HeaderValue::from_static("0123456789abcdef0123456789abcdef");
         let exchange = Exchange::new(client, id, head, Instant::now(), self.buffer_bytes_max);
-        exchange.set_route(ROUTE.into());
+        if let Some(route) = self.generation.routes.first() {
+            exchange.set_route(Arc::clone(&route.route));
+        }
         Rc::new(exchange)
     }
 }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,9 @@ content-type: text/plain; charset=utf-8\r\ncontent-length: 17\r\n\r\nRequest tim
 /// hyper's default, for which it keeps heads on the stack.
 const HEADERS_DEFAULT: u32 = 100;
 
+/// The number of the next connection.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -56,6 +60,8 @@ pub(super) enum Notice {
 
 /// A client connection, as its requests and the sweep see it.
 pub struct ConnectionState {
+    /// Its number in this process, from 1.
+    pub id: u64,
     /// The other end, for forwarding fields.
     pub peer: Peer,
     /// The other end.
@@ -77,6 +83,7 @@ pub struct ConnectionState {
 impl ConnectionState {
     fn new(peer_address: SocketAddr, local_address: SocketAddr) -> Rc<Self> {
         Rc::new(Self {
+            id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
             peer: Peer::new(peer_address.ip()),
             peer_address,
             local_address,

@@ -11,6 +11,7 @@ mod modes;
 mod native;
 mod pauses;
 mod phases;
+mod properties;
 mod queues;
 mod shadow;
 mod shipped;

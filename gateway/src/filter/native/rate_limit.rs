@@ -13,7 +13,7 @@ pub(crate) fn check(limiter: &Limiter, exchange: &Exchange) -> Decision {
     let subject = Subject {
         client: exchange.client.address,
         headers: &head.headers,
-        route: route.as_deref().unwrap_or_default(),
+        route: route.as_deref().map_or("", |route| &route.name),
     };
     limiter.check(&limiter.key(&subject))
 }

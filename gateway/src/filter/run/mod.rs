@@ -111,7 +111,6 @@ pub struct Run {
     parts: RefCell<Vec<Part>>,
     /// Filters that have seen the request: the response passes these.
     ran: Cell<usize>,
-    ended: RefCell<Option<Ended>>,
     foreseen: RefCell<Vec<Foreseen>>,
     /// Takes down one filter's part, while that is asked for.
     tape: OnceCell<Box<Tape>>,
@@ -126,7 +125,6 @@ impl Run {
             exchange,
             parts,
             ran: Cell::new(0),
-            ended: RefCell::default(),
             foreseen: RefCell::default(),
             tape: OnceCell::new(),
         }
@@ -139,7 +137,7 @@ impl Run {
 
     /// The filter that ended the exchange, if one did.
     pub fn ended(&self) -> Option<Ended> {
-        self.ended.borrow().clone()
+        self.exchange.course.ended.borrow().clone()
     }
 
     /// The request's headers pass the chain in the order written.

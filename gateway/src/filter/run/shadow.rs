@@ -180,6 +180,7 @@ impl Run {
 
     pub(super) fn finish_shadow(&self, position: usize, mut shadow: Box<Shadow>) {
         let Some(filter) = self.chain.filters.get(position) else { return };
+        shadow.copy.course.follow(&self.exchange.course);
         let is_decided = shadow.is_decided(filter);
         if is_decided {
             shadow.end(filter);

@@ -127,7 +127,7 @@ impl Run {
     /// The first filter that ended the exchange stays on record.
     pub(in crate::filter) fn note(&self, position: usize, phase: Phase, reason: &str) {
         let Some(filter) = self.chain.filters.get(position) else { return };
-        self.ended.borrow_mut().get_or_insert_with(|| Ended {
+        self.exchange.course.ended.borrow_mut().get_or_insert_with(|| Ended {
             filter: Arc::clone(&filter.name),
             phase,
             reason: reason.to_owned(),

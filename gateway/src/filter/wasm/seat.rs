@@ -126,27 +126,7 @@ impl Seat {
 
 impl Stream for Seat {
     fn map_pairs(&self, map: MapType, f: &mut dyn FnMut(&[u8], &[u8])) -> bool {
-        match map {
-            MapType::RequestHeaders => {
-                let head = self.exchange.request();
-                for name in edit::REQUEST_PSEUDO {
-                    f(name, edit::request_pseudo(&head, name).unwrap_or_default());
-                }
-                each(&head.headers, f);
-                true
-            }
-            MapType::ResponseHeaders => {
-                let head = self.exchange.response();
-                let Some(head) = &*head else { return false };
-                f(b":status", head.status.as_str().as_bytes());
-                each(&head.headers, f);
-                true
-            }
-            MapType::RequestTrailers | MapType::ResponseTrailers => {
-                let trailers = self.exchange.trailers(side_of(map)).borrow();
-                trailers.as_ref().map(|map| each(map, f)).is_some()
-            }
-        }
+        walk(&self.exchange, map, f)
     }
 
     fn map_get<R>(&self, map: MapType, name: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> Option<R> {
@@ -258,6 +238,31 @@ impl Stream for Seat {
 
     fn refuse(&self, refusal: Refusal) {
         self.exchange.signals.refuse(self.position, refusal);
+    }
+}
+
+/// Walks over a map of an exchange; whether it is there.
+pub(super) fn walk(exchange: &Exchange, map: MapType, f: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+    match map {
+        MapType::RequestHeaders => {
+            let head = exchange.request();
+            for name in edit::REQUEST_PSEUDO {
+                f(name, edit::request_pseudo(&head, name).unwrap_or_default());
+            }
+            each(&head.headers, f);
+            true
+        }
+        MapType::ResponseHeaders => {
+            let head = exchange.response();
+            let Some(head) = &*head else { return false };
+            f(b":status", head.status.as_str().as_bytes());
+            each(&head.headers, f);
+            true
+        }
+        MapType::RequestTrailers | MapType::ResponseTrailers => {
+            let trailers = exchange.trailers(side_of(map)).borrow();
+            trailers.as_ref().map(|map| each(map, f)).is_some()
+        }
     }
 }
 
