@@ -10,7 +10,7 @@
 pub struct Capabilities(u64);
 
 /// The functions that can be refused, each with its group. The place in the table is the bit.
-const FUNCTIONS: [(&str, &str); 39] = [
+const FUNCTIONS: [(&str, &str); 38] = [
     ("proxy_get_header_map_size", "headers"),
     ("proxy_get_header_map_pairs", "headers"),
     ("proxy_set_header_map_pairs", "headers"),
@@ -49,7 +49,6 @@ const FUNCTIONS: [(&str, &str); 39] = [
     ("proxy_clear_route_cache", "routing"),
     ("proxy_get_upstream_hosts", "routing"),
     ("proxy_set_upstream_override_host", "routing"),
-    ("proxy_inject_encoded_data_to_filter_chain", "body_changes"),
 ];
 
 impl Capabilities {

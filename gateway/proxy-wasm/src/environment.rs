@@ -99,6 +99,20 @@ pub trait Stream: 'static {
     /// Records that the route is to be looked up again before the request is sent on.
     fn clear_route_cache(&self);
 
+    /// Walks over the endpoints that the request may be sent to, each with its address and whether it
+    /// takes connections, as far as is known; returns whether there are any.
+    fn upstream_hosts(&self, f: &mut dyn FnMut(&[u8], bool)) -> bool {
+        let _ = f;
+        false
+    }
+
+    /// Records that the endpoint of this address is to be tried first, and returns whether it is one of
+    /// [`upstream_hosts`](Self::upstream_hosts).
+    fn override_upstream_host(&self, address: &[u8]) -> bool {
+        let _ = address;
+        false
+    }
+
     /// Records the answer the guest gives instead of the upstream. The first one counts: a second is
     /// ignored, as is one after the response headers were sent.
     fn local_response(&self, response: LocalResponse<'_>);

@@ -101,6 +101,7 @@ fn exchange() -> Rc<Exchange> {
     ]);
     *exchange.request_body.borrow_mut() = b"0123456789".to_vec();
     *exchange.request_trailers.borrow_mut() = pairs(&[("x-sum", "7")]);
+    *exchange.upstream_hosts.borrow_mut() = vec![("10.0.0.1:80", true), ("10.0.0.2:80", false)];
     exchange
 }
 
@@ -619,6 +620,26 @@ fn what_is_not_carried_out_yet() {
     ]);
 }
 
+#[test]
+fn endpoints_of_the_upstream() {
+    const GET: &str = "proxy_get_upstream_hosts";
+    const SET: &str = "proxy_set_upstream_override_host";
+    run(&[
+        case(GET, &[PTR, LEN], OK, |o, _, _| {
+            let healthy = r#"{"health_status":"Healthy"}"#;
+            let unhealthy = r#"{"health_status":"Unhealthy"}"#;
+            assert_eq!(o.bytes, blob(&[("10.0.0.1:80", healthy), ("10.0.0.2:80", unhealthy)]));
+        }),
+        case(GET, &[I(WILD), LEN], INVALID_MEMORY, nothing),
+        case(SET, &[t("10.0.0.2:80")], OK, |_, e, _| {
+            assert_eq!(*e.first_upstream_host.borrow(), b"10.0.0.2:80");
+        }),
+        case(SET, &[t("10.0.0.3:80")], BAD_ARGUMENT, nothing),
+        case(SET, &[t("")], BAD_ARGUMENT, nothing),
+        case(SET, &[I(WILD), I(9)], INVALID_MEMORY, nothing),
+    ]);
+}
+
 /// A write that was refused by the policy, which the log tells.
 fn forbidden(_: &Outcome, exchange: &Exchange, env: &Env) {
     let refusals = exchange.refusals.take();
@@ -664,6 +685,8 @@ fn what_the_policy_refuses_of_an_exchange() {
             case("proxy_get_property", &[t("plugin_name"), PTR, LEN], NOT_FOUND, nothing),
             case("proxy_set_property", &zeros(4), OK, forbidden),
             case("proxy_clear_route_cache", &[], OK, forbidden),
+            case("proxy_get_upstream_hosts", &[PTR, LEN], NOT_FOUND, nothing),
+            case("proxy_set_upstream_override_host", &[t("10.0.0.1:80")], OK, forbidden),
             case("proxy_get_buffer_bytes", &[I(0), I(0), I(9), PTR, LEN], OK, |o, _, _| {
                 assert_eq!(o.bytes, b"012345678", "reading a body is always there");
             }),

@@ -27,6 +27,8 @@ impl Exchange {
             course: Course::default(),
             route: RefCell::new(self.route.borrow().clone()),
             upstream_address: RefCell::new(self.upstream_address.borrow().clone()),
+            endpoints: RefCell::new(self.endpoints.borrow().clone()),
+            preferred: Cell::new(None),
         })
     }
 

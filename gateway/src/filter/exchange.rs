@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -20,6 +21,7 @@ use super::run::Ended;
 use super::signals::Signals;
 use super::wasm::properties;
 use crate::policy::route::Route;
+use crate::upstream::Endpoints;
 
 /// Index of a side in an array of two.
 pub(super) trait SideIndex {
@@ -139,6 +141,9 @@ pub struct Exchange {
     /// Facts for properties that only the spine knows.
     pub(super) route: RefCell<Option<Arc<Route>>>,
     pub(super) upstream_address: RefCell<Option<Arc<str>>>,
+    /// The endpoints that a guest may choose from, and the index of the one it chose.
+    pub(super) endpoints: RefCell<Option<Rc<dyn Endpoints>>>,
+    pub(super) preferred: Cell<Option<usize>>,
 }
 
 impl Exchange {
@@ -168,6 +173,8 @@ impl Exchange {
             course: Course::default(),
             route: RefCell::default(),
             upstream_address: RefCell::default(),
+            endpoints: RefCell::default(),
+            preferred: Cell::new(None),
         }
     }
 
@@ -263,6 +270,17 @@ impl Exchange {
     /// Tells the route, for properties.
     pub fn set_route(&self, route: Arc<Route>) {
         self.route.replace(Some(route));
+    }
+
+    /// Tells the endpoints of the route's upstream, for guests that choose among them.
+    pub fn set_endpoints(&self, endpoints: Rc<dyn Endpoints>) {
+        self.preferred.set(None);
+        self.endpoints.replace(Some(endpoints));
+    }
+
+    /// The endpoint that a guest chose, by its index in the policy.
+    pub fn preferred_endpoint(&self) -> Option<usize> {
+        self.preferred.get()
     }
 
     /// Names the endpoint that answers, for properties.

@@ -15,7 +15,7 @@ use http::{HeaderValue, Method};
 
 use super::error::ProxyError;
 use crate::filter::{Exchange, Foreseen, Run};
-use crate::generation::{Generation, RouteRuntime};
+use crate::generation::{Generation, Next, RouteRuntime};
 use crate::telemetry::Timestamp;
 use crate::telemetry::access_log::{EndedBy, Record, ShadowRecord, Text, UpstreamRecord};
 use crate::telemetry::metrics::StatusClass;
@@ -76,9 +76,15 @@ impl Flight {
 
     /// The route was found.
     pub(super) fn set_route(&self, index: usize) {
-        self.route.set(Some(index));
-        if let Some(route) = self.generation.routes.get(index) {
-            self.exchange.set_route(Arc::clone(&route.route));
+        if self.route.replace(Some(index)) == Some(index) {
+            return;
+        }
+        let Some(route) = self.generation.routes.get(index) else { return };
+        self.exchange.set_route(Arc::clone(&route.route));
+        if let Next::Forward { pool, .. } = &route.next
+            && (route.chain.has_guests || self.run.get().is_some_and(Run::has_guests))
+        {
+            self.exchange.set_endpoints(Rc::clone(pool) as _);
         }
     }
 

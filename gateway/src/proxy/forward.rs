@@ -30,7 +30,8 @@ pub(super) async fn send(
     let head = flight.exchange.send_request(flight.run().has_guests());
     let started = Instant::now();
     metrics.requests.inc();
-    let sent = pool.send(request(head, body).map(Payload::Stream));
+    let sent =
+        pool.send_preferring(flight.exchange.preferred_endpoint(), request(head, body).map(Payload::Stream));
     let result = match flight.run().until_interrupted(sent).await {
         Ok(result) => result,
         Err(Interrupted::Replied(reply)) => return Ok(Answer::from(*reply)),

@@ -72,6 +72,13 @@ pub trait RequestStream: Body<Data = Bytes, Error = BoxError> + Unpin + 'static 
 
 impl<B: Body<Data = Bytes, Error = BoxError> + Unpin + 'static> RequestStream for B {}
 
+/// The endpoints of a pool, whatever body it sends.
+pub trait Endpoints {
+    /// Walks over them in the order of the policy: the name of each, and whether it is skipped now, since
+    /// it refused connections.
+    fn each(&self, f: &mut dyn FnMut(&EndpointName, bool));
+}
+
 /// The pools of one worker and generation, by the upstream's name.
 pub struct Upstreams<B: RequestStream> {
     pools: HashMap<Arc<str>, Rc<UpstreamPool<B>>>,

@@ -1,4 +1,5 @@
-//! The order in which a request tries endpoints: in turn, those that lately refused last.
+//! The order in which a request tries endpoints: one that it asks for, then in turn; those that lately
+//! refused last.
 
 use std::cell::Cell;
 
@@ -12,15 +13,16 @@ pub(super) struct Turn(Cell<usize>);
 /// The endpoints for one request, each at most once.
 pub(super) struct Candidates {
     start: usize,
+    preferred: Option<usize>,
     tried: Vec<usize>,
 }
 
 impl Turn {
-    /// Candidates among `count` endpoints, from the one whose turn it is.
-    pub(super) fn take(&self, count: usize) -> Candidates {
+    /// Candidates among `count` endpoints, from the one whose turn it is; `preferred` comes before it.
+    pub(super) fn take(&self, count: usize, preferred: Option<usize>) -> Candidates {
         let start = self.0.get();
         self.0.set(if start + 1 < count { start + 1 } else { 0 });
-        Candidates { start, tried: Vec::new() }
+        Candidates { start, preferred, tried: Vec::new() }
     }
 }
 
@@ -33,7 +35,8 @@ impl Candidates {
             return None;
         }
         let order = || (self.start..count).chain(0..self.start.min(count));
-        let untried = || order().filter(|index| !self.tried.contains(index));
+        let preferred = self.preferred.filter(|index| *index < count);
+        let untried = || preferred.into_iter().chain(order()).filter(|index| !self.tried.contains(index));
         untried().find(|&index| !is_paused(index)).or_else(|| untried().next())
     }
 
@@ -48,7 +51,10 @@ mod tests {
     use super::*;
 
     fn all(turn: &Turn, count: usize, paused: &[usize]) -> Vec<usize> {
-        let mut candidates = turn.take(count);
+        all_from(turn.take(count, None), count, paused)
+    }
+
+    fn all_from(mut candidates: Candidates, count: usize, paused: &[usize]) -> Vec<usize> {
         let mut order = Vec::new();
         while let Some(index) = candidates.next(count, |index| paused.contains(&index)) {
             order.push(index);
@@ -69,6 +75,14 @@ mod tests {
     }
 
     #[test]
+    fn a_preferred_one_comes_first_unless_it_is_paused() {
+        let turn = Turn::default();
+        assert_eq!(all_from(turn.take(3, Some(2)), 3, &[]), [2, 0, 1]);
+        assert_eq!(all_from(turn.take(3, Some(2)), 3, &[2]), [1, 0, 2]);
+        assert_eq!(all_from(turn.take(3, Some(9)), 3, &[]), [2, 0, 1]);
+    }
+
+    #[test]
     fn attempts_are_limited() {
         assert_eq!(all(&Turn::default(), 100, &[]).len(), ATTEMPTS_MAX);
     }
@@ -76,7 +90,7 @@ mod tests {
     #[test]
     fn a_candidate_stays_until_it_failed() {
         let turn = Turn::default();
-        let mut candidates = turn.take(2);
+        let mut candidates = turn.take(2, None);
         assert_eq!(candidates.next(2, |_| false), Some(0));
         assert_eq!(candidates.next(2, |_| false), Some(0));
         candidates.failed(0);

@@ -9,13 +9,13 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::RequestStream;
 use super::connection::{Connection, Readiness};
 use super::error::EndpointName;
 use super::http2::SharedConnections;
 use super::pick::Turn;
 use super::resolve::Resolver;
 use super::stats::{Counters, UpstreamStats};
+use super::{Endpoints, RequestStream};
 use crate::policy::upstream::{Endpoint, HostHeader, Upstream};
 
 /// One upstream on one worker.
@@ -83,6 +83,13 @@ impl<B: RequestStream> UpstreamPool<B> {
             idle: count(self.endpoints.iter().map(|endpoint| endpoint.idle()).sum()),
             paused_endpoints: count(self.endpoints.iter().filter(|endpoint| endpoint.is_paused(now)).count()),
         }
+    }
+}
+
+impl<B: RequestStream> Endpoints for UpstreamPool<B> {
+    fn each(&self, f: &mut dyn FnMut(&EndpointName, bool)) {
+        let now = Instant::now();
+        self.endpoints.iter().for_each(|endpoint| f(&endpoint.name, endpoint.is_paused(now)));
     }
 }
 

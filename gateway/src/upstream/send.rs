@@ -82,13 +82,26 @@ impl<B: RequestStream> UpstreamPool<B> {
     ///
     /// # Errors
     /// [`SendError`].
-    pub async fn send(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
+    pub fn send(&self, request: Request<B>) -> impl Future<Output = Result<Answer<B>, SendError>> {
+        self.send_preferring(None, request)
+    }
+
+    /// The same, with the endpoint of this index in the policy tried first, unless it is skipped now.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send_preferring(
+        &self,
+        endpoint: Option<usize>,
+        request: Request<B>,
+    ) -> Result<Answer<B>, SendError> {
+        let mut candidates = self.turn.take(self.endpoints.len(), endpoint);
         if self.definition.protocol == Protocol::Http2 {
             // Boxed, for it would make the future of every HTTP/1.1 request larger.
-            return Box::pin(self.send_http2(request, Some(self.definition.response_timeout))).await;
+            let timeout = Some(self.definition.response_timeout);
+            return Box::pin(self.send_http2(candidates, request, timeout)).await;
         }
         let mut request = prepare(request);
-        let mut candidates = self.turn.take(self.endpoints.len());
         let mut last = None;
         while let Some((index, endpoint)) = self.candidate(&mut candidates) {
             if let Some(host) = &endpoint.host {

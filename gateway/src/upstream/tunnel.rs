@@ -14,7 +14,7 @@ impl<B: RequestStream> UpstreamPool<B> {
     /// What the last endpoint tried said: [`SendError::Dns`], [`SendError::Connect`] or
     /// [`SendError::ConnectTimeout`].
     pub async fn tunnel(&self) -> Result<(TcpStream, EndpointName), SendError> {
-        let mut candidates = self.turn.take(self.endpoints.len());
+        let mut candidates = self.turn.take(self.endpoints.len(), None);
         let mut last = None;
         while let Some((index, endpoint)) = self.candidate(&mut candidates) {
             match self.dial(endpoint).await {

@@ -4,6 +4,7 @@
 mod answers;
 mod bodies;
 mod capabilities;
+mod endpoints;
 mod faults;
 mod guests;
 mod loops;

@@ -24,6 +24,7 @@ mod refused;
 mod shared;
 mod side_calls;
 mod support;
+mod upstreams;
 mod wasi;
 
 pub use support::Support;
@@ -68,7 +69,7 @@ const RESTRICTED_KEPT: usize = 64;
 
 impl<E: Environment> HostFunctions<E> {
     /// All functions: the 39 of Proxy-Wasm 0.2.1, the four of 0.1.0 that old SDK headers still
-    /// import, and WASI preview 1 under both of its module names.
+    /// import, those of Higress's dialect, and WASI preview 1 under both of its module names.
     pub fn new() -> Self {
         Self::linked(Linker::new)
     }
@@ -131,6 +132,7 @@ fn link<E: Environment>(mut linker: Linker<State<E>>, allowed: Capabilities) -> 
     metrics::link(&mut linker);
     http_call::link(&mut linker);
     side_calls::link(&mut linker);
+    upstreams::link(&mut linker);
     wasi::link(&mut linker);
     refused::link(&mut linker, allowed);
     linker

@@ -67,7 +67,6 @@ fn exchange<E: Environment>(linker: &mut Linker<State<E>>, allowed: Capabilities
         "proxy_replace_header_map_value", U5 => Refused;
         "proxy_remove_header_map_value", U3 => Refused;
         "proxy_set_buffer_bytes", U5 => Refused;
-        "proxy_inject_encoded_data_to_filter_chain", U3 => Refused;
         "proxy_send_local_response", Respond => Refused;
         "proxy_close_stream", u32 => Refused;
         "proxy_get_property", U4 => NotFound;

@@ -35,6 +35,9 @@ pub struct Exchange {
     pub route_clearings: Cell<u32>,
     pub refusals: RefCell<Vec<Refusal>>,
     pub kind: Cell<StreamKind>,
+    /// Endpoints that the request may be sent to, and which of them comes first.
+    pub upstream_hosts: RefCell<Vec<(&'static str, bool)>>,
+    pub first_upstream_host: RefCell<Vec<u8>>,
     /// Whether the response has begun: before, its maps are not there.
     pub responding: Cell<bool>,
 }
@@ -205,6 +208,20 @@ impl Stream for Exchange {
 
     fn clear_route_cache(&self) {
         self.route_clearings.set(self.route_clearings.get() + 1);
+    }
+
+    fn upstream_hosts(&self, f: &mut dyn FnMut(&[u8], bool)) -> bool {
+        let hosts = self.upstream_hosts.borrow();
+        hosts.iter().for_each(|(address, is_healthy)| f(address.as_bytes(), *is_healthy));
+        !hosts.is_empty()
+    }
+
+    fn override_upstream_host(&self, address: &[u8]) -> bool {
+        let is_known = self.upstream_hosts.borrow().iter().any(|(known, _)| known.as_bytes() == address);
+        if is_known {
+            self.first_upstream_host.replace(address.to_vec());
+        }
+        is_known
     }
 
     fn local_response(&self, response: LocalResponse<'_>) {

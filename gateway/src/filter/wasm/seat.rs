@@ -220,6 +220,30 @@ impl Stream for Seat {
         self.exchange.clear_route();
     }
 
+    fn upstream_hosts(&self, f: &mut dyn FnMut(&[u8], bool)) -> bool {
+        let endpoints = self.exchange.endpoints.borrow();
+        let Some(endpoints) = &*endpoints else { return false };
+        endpoints.each(&mut |name, is_paused| f(name.text().as_bytes(), !is_paused));
+        true
+    }
+
+    fn override_upstream_host(&self, address: &[u8]) -> bool {
+        let endpoints = self.exchange.endpoints.borrow();
+        let (mut index, mut found) = (0, None);
+        endpoints.iter().for_each(|endpoints| {
+            endpoints.each(&mut |name, _| {
+                if name.text().as_bytes() == address {
+                    found = found.or(Some(index));
+                }
+                index += 1;
+            });
+        });
+        if found.is_some() {
+            self.exchange.preferred.set(found);
+        }
+        found.is_some()
+    }
+
     fn local_response(&self, response: LocalResponse<'_>) {
         match self.exchange.response_sent.get() {
             false => self.exchange.signals.reply(self.position, Reply::from_guest(&response)),

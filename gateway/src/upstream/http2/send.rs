@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::super::RequestStream;
 use super::super::body::PooledBody;
 use super::super::error::{SendError, Sent};
+use super::super::pick::Candidates;
 use super::super::pool::{EndpointPool, UpstreamPool};
 use super::super::send::{Answer, ConnectionUse, broken_off, no_endpoint};
 use super::connection::{SharedConnection, StreamLease};
@@ -38,11 +39,11 @@ impl<B: RequestStream> UpstreamPool<B> {
     /// the response, from the end of the request; `None`: for ever.
     pub(in super::super) async fn send_http2(
         &self,
+        mut candidates: Candidates,
         request: Request<B>,
         timeout: Option<Duration>,
     ) -> Result<Answer<B>, SendError> {
         let (mut request, host) = prepare(request);
-        let mut candidates = self.turn.take(self.endpoints.len());
         let mut repeats = 0;
         let mut last = None;
         while let Some((index, endpoint)) = self.candidate(&mut candidates) {

@@ -21,6 +21,10 @@
 //! Numbers are little-endian. Messages are protocol buffers, as in Envoy's `source/extensions/common/
 //! wasm/ext`. Zero milliseconds are for ever.
 //!
+//! CEL (`expr_create`, `expr_evaluate`, `expr_delete`) is not here: the parser of the one kept-up crate is
+//! recursive and may overflow the stack of a worker on a text that a guest chose, and what it evaluates
+//! could not be stopped by the guest's budget.
+//!
 //! This host calls no `proxy_on_foreign_function`: nothing in a gateway would.
 
 mod shared_data;
