@@ -5,6 +5,7 @@ mod answers;
 mod bodies;
 mod capabilities;
 mod endpoints;
+mod ends;
 mod faults;
 mod guests;
 mod loops;
