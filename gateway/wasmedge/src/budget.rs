@@ -44,6 +44,8 @@ struct Clock {
     started: u64,
     last: u64,
     slice: i64,
+    /// Whether the guest has been told that little is left.
+    told: bool,
 }
 
 impl Budget {
@@ -85,12 +87,12 @@ impl Budget {
     fn refill_at(&self, fuel: i64, now: u64) -> Result<i64, Trap> {
         let debt = fuel.min(0).saturating_neg();
         let limit = self.limit.get();
-        let (started, slice) = match self.clock.get() {
-            None => (now, FIRST_SLICE),
-            Some(clock) => (clock.started, clock.next_slice(now, debt, limit)),
+        let (started, slice, told) = match self.clock.get() {
+            None => (now, FIRST_SLICE, false),
+            Some(clock) => (clock.started, clock.next_slice(now, debt, limit), clock.told),
         };
         // Noted even if the call ends here, so that `end` forgives the debt.
-        self.clock.set(Some(Clock { started, last: now, slice }));
+        self.clock.set(Some(Clock { started, last: now, slice, told }));
         let spent = now.saturating_sub(started);
         let left = limit.saturating_sub(spent);
         if left == 0 || debt.unsigned_abs() > left.max(FIRST_SLICE as u64) {
@@ -98,6 +100,17 @@ impl Budget {
         }
         self.adjust(slice - fuel);
         Ok(slice)
+    }
+
+    /// Whether three quarters of the time were gone at the last refill; true once for each call.
+    pub(crate) fn take_low(&self) -> bool {
+        let Some(clock) = self.clock.get().filter(|clock| !clock.told) else { return false };
+        let limit = self.limit.get();
+        let is_low = clock.last.saturating_sub(clock.started) >= limit - limit / 4;
+        if is_low {
+            self.clock.set(Some(Clock { told: true, ..clock }));
+        }
+        is_low
     }
 
     /// Notes fuel used by the host on the guest's behalf.
@@ -180,6 +193,21 @@ mod tests {
             let (time, reads) = run_until_stopped(10 * MS, pace);
             assert!((10 * MS..12 * MS).contains(&time), "pace {pace}: {time}");
             assert!(reads < 40, "pace {pace}: {reads}");
+        }
+    }
+
+    #[test]
+    fn the_guest_is_told_once_when_little_is_left() {
+        let budget = Budget::new();
+        for _ in 0..2 {
+            budget.begin(Duration::from_nanos(10 * MS));
+            assert!(!budget.take_low());
+            let told = |now| {
+                budget.refill_at(-1, now).unwrap();
+                budget.take_low()
+            };
+            assert_eq!([0, 7 * MS, 8 * MS, 9 * MS].map(told), [false, false, true, false]);
+            budget.end(0);
         }
     }
 

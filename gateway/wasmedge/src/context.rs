@@ -5,6 +5,7 @@
 //! and holds cells, so that a nested call never meets an exclusive reference.
 
 use crate::budget::{Budget, FIRST_SLICE};
+use crate::func::Func;
 use crate::harden::{self, local};
 use crate::module::Module;
 use crate::raw;
@@ -43,6 +44,10 @@ pub(crate) struct Context<S> {
     pub(crate) core: Core,
     pub(crate) state: S,
 }
+
+/// The export that a guest is called by when three quarters of its budget are gone. It may be called from
+/// any loop and at the entry of any function of the guest, so that it must not touch what these work on.
+pub(crate) const BUDGET_LOW: &str = "tollgate_on_budget_low";
 
 /// Bytes in a page of linear memory.
 const PAGE: u64 = 65_536;
@@ -139,7 +144,20 @@ impl Core {
     pub(crate) fn refill(&self) -> Result<(), Trap> {
         self.settle(1);
         self.write_fuel(self.budget.refill(self.read_fuel())?);
+        if self.budget.take_low() {
+            return self.tell_low();
+        }
         Ok(())
+    }
+
+    /// Tells a guest that wants to know that little of its budget is left, so that an interpreter can end
+    /// its script with an error of its own. Nested, like the allocator; what it takes counts.
+    #[cold]
+    fn tell_low(&self) -> Result<(), Trap> {
+        if !self.source.has_func(BUDGET_LOW, &[], &[]) {
+            return Ok(());
+        }
+        Func::<(), ()>::find(self, BUDGET_LOW).map_or(Ok(()), |function| function.invoke(self, ()))
     }
 
     /// Takes what host functions used off the guest's counter, once it is worth the look-up.

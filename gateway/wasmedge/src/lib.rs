@@ -26,6 +26,9 @@
 //! rule) that is not counted, and may overshoot by a slice, which is about a tenth of the budget.
 //! Calls that stay within what an earlier one left of its slice read no clock.
 //!
+//! A guest that exports `tollgate_on_budget_low` (no parameters, no results) is told, by a nested call of
+//! it, when three quarters of a budget are gone: an interpreter can then end its script by itself.
+//!
 //! # Linux only
 //!
 //! On x86-64 and AArch64, with WasmEdge 0.17.1.

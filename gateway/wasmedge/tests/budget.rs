@@ -264,3 +264,26 @@ fn a_long_budget_leaves_no_long_slice_behind() {
         assert!(matches!(trap, Err(Trap::Budget { .. })), "{trap:?}");
     });
 }
+
+/// A guest that asked for it is told once, from inside its loop, while there is time left to act on it.
+#[test]
+fn a_guest_is_told_when_little_of_its_budget_is_left() {
+    const WAT: &str = r#"(module
+        (global $told (mut i32) (i32.const 0))
+        (func (export "tollgate_on_budget_low")
+            (global.set $told (i32.add (global.get $told) (i32.const 1))))
+        (func (export "until_told") (result i32)
+            (loop $l (br_if $l (i32.eqz (global.get $told))))
+            (global.get $told))
+        (func (export "for_ever") (loop $l (br $l))))"#;
+    guarded(|| {
+        let module = load(WAT);
+        let mut instance = Instance::new(&module, &Linker::new(), InstanceLimits::default(), ()).unwrap();
+        let until_told = instance.func::<(), i32>("until_told").unwrap();
+        let for_ever = instance.func::<(), ()>("for_ever").unwrap();
+        assert_eq!(instance.call(&until_told, (), SHORT), Ok(1));
+        // A later call is told anew: the count is of both.
+        assert!(matches!(instance.call(&for_ever, (), SHORT), Err(Trap::Budget { .. })));
+        assert_eq!(instance.call(&until_told, (), AMPLE), Ok(2));
+    });
+}
