@@ -160,6 +160,10 @@ pub trait Environment: 'static {
     /// The call is of no use any more: its plugin has gone, or the VM has failed.
     fn cancel_call(&self, id: CallId);
 
+    /// A guest says that it has failed: the exchange, if there is one, ends by the filter's policy. Like a
+    /// refusal it is acted on when the callback has returned.
+    fn fault(&self, plugin: &Plugin, stream: Option<&Self::Stream>, fault: GuestFault);
+
     /// The process-wide shared data.
     fn shared_data(&self) -> &SharedData;
 
@@ -225,6 +229,25 @@ pub enum PropertyError {
     /// The exchange holds as many properties, or as many bytes of them, as it may.
     #[error("too many properties")]
     TooLarge,
+}
+
+/// What has kept a guest from its work, as it says itself: the foreign function `tollgate_fail`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct GuestFault {
+    /// What it has cost.
+    pub kind: FaultKind,
+    /// What happened, in the guest's words; at most 256 bytes.
+    pub reason: Box<str>,
+}
+
+/// What a fault has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Little: an error ended the guest's work.
+    Error,
+    /// Most of its CPU budget: it ended its work before the meter did.
+    Budget,
 }
 
 /// A write of the guest that was not done.

@@ -37,8 +37,8 @@ pub use abi::{AbiVersion, Action, LogLevel, MapType, MetricType, PauseKind, Peer
 pub use calls::{CallError, CallId, CallKind, CallMap, CallReply, HttpCall};
 pub use capabilities::Capabilities;
 pub use environment::{
-    BufferError, Environment, LocalResponse, MapError, PropertyError, Refusal, RefusalReason, Stream,
-    StreamKind,
+    BufferError, Environment, FaultKind, GuestFault, LocalResponse, MapError, PropertyError, Refusal,
+    RefusalReason, Stream, StreamKind,
 };
 pub use guest_metrics::{GuestMetrics, HISTOGRAM_BOUNDS, MetricValue};
 pub use host::{HostFunctions, Support};

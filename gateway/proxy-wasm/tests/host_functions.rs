@@ -12,7 +12,8 @@ use std::rc::Rc;
 use support::exchange::pairs;
 use support::{Env, Exchange, guarded, module, plugin_spec, start_with, vm_spec};
 use tollgate_proxy_wasm::{
-    Action, Capabilities, LogLevel, MapType, MetricValue, Refusal, RefusalReason, StreamSide, VmSpec,
+    Action, Capabilities, FaultKind, GuestFault, LogLevel, MapType, MetricValue, Refusal, RefusalReason,
+    StreamSide, VmSpec,
 };
 
 const OK: u32 = 0;
@@ -480,6 +481,16 @@ fn foreign_functions() {
         case(CALL, &[t("clear_route_cache"), t(""), I(0), I(0)], OK, nothing),
         case("proxy_clear_route_cache", &[], OK, |_, e, _| assert_eq!(e.route_clearings.get(), 1)),
         case(CALL, &call("get_log_level", vec![]), OK, |o, _, _| assert_eq!(o.bytes, [0; 4])),
+        case(CALL, &call("tollgate_fail", b"\x00line 7: boom".to_vec()), OK, |_, _, v| {
+            let fault = GuestFault { kind: FaultKind::Error, reason: "line 7: boom".into() };
+            assert_eq!(v.faults.take(), [(true, fault)]);
+        }),
+        case(CALL, &call("tollgate_fail", [&b"\x01"[..], &[b'x'; 300]].concat()), OK, |_, _, v| {
+            let faults = v.faults.take();
+            assert_eq!((faults[0].1.kind, faults[0].1.reason.len()), (FaultKind::Budget, 256));
+        }),
+        case(CALL, &call("tollgate_fail", b"\x02".to_vec()), BAD_ARGUMENT, nothing),
+        case(CALL, &call("tollgate_fail", vec![]), BAD_ARGUMENT, nothing),
         case(CALL, &[t("compress"), I(WILD), I(9), PTR, LEN], INVALID_MEMORY, nothing),
         case(CALL, &[I(WILD), I(9), t(""), PTR, LEN], INVALID_MEMORY, nothing),
         case(CALL, &[t("compress"), t("text"), I(WILD), LEN], INVALID_MEMORY, nothing),

@@ -4,10 +4,11 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
-use tollgate_proxy_wasm::Refusal;
+use tollgate_proxy_wasm::{FaultKind, GuestFault, Refusal};
 
 use super::exchange::{Side, SideIndex};
 use super::reply::Reply;
+use crate::telemetry::metrics::FilterFailure;
 
 /// Who may wait for a paused filter to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +21,34 @@ pub enum Waiter {
     ResponseBody,
 }
 
+/// How a filter failed without its callback failing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// It asked for what cannot be done.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// It says so.
+    #[error(transparent)]
+    Told(GuestFault),
+}
+
+impl Fault {
+    /// As what it is counted.
+    pub(super) fn kind(&self) -> FilterFailure {
+        match self {
+            Self::Refused(_) => FilterFailure::Host,
+            Self::Told(GuestFault { kind: FaultKind::Error, .. }) => FilterFailure::Error,
+            Self::Told(GuestFault { kind: FaultKind::Budget, .. }) => FilterFailure::Budget,
+        }
+    }
+}
+
 /// The requests of all filters of one exchange.
 #[derive(Default)]
 pub(super) struct Signals {
     reply: RefCell<Option<(usize, Reply)>>,
     closed_by: Cell<Option<usize>>,
-    refused: Cell<Option<(usize, Refusal)>>,
+    fault: RefCell<Option<(usize, Fault)>>,
     has_edited: Cell<bool>,
     /// One bit per position and side.
     resumed: [Cell<u64>; 2],
@@ -69,20 +92,20 @@ impl Signals {
 
     /// The first of a filter counts. One that another filter left behind, in the end of its part, must
     /// not hide this one's.
-    pub(super) fn refuse(&self, position: usize, refusal: Refusal) {
-        if self.refused.get().is_none_or(|(by, _)| by != position) {
-            self.refused.set(Some((position, refusal)));
+    pub(super) fn fail(&self, position: usize, fault: Fault) {
+        if !self.has_failed(position) {
+            self.fault.replace(Some((position, fault)));
             self.wake();
         }
     }
 
-    /// Whether a write of the filter was refused.
-    pub(super) fn has_refused(&self, position: usize) -> bool {
-        self.refused.get().is_some_and(|(by, _)| by == position)
+    /// Whether the filter has failed.
+    pub(super) fn has_failed(&self, position: usize) -> bool {
+        self.fault.borrow().as_ref().is_some_and(|(by, _)| *by == position)
     }
 
-    pub(super) fn take_refusal(&self) -> Option<(usize, Refusal)> {
-        self.refused.take()
+    pub(super) fn take_fault(&self) -> Option<(usize, Fault)> {
+        self.fault.take()
     }
 
     pub(super) fn resume(&self, position: usize, side: Side) {

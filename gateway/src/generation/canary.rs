@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use tollgate_proxy_wasm::{
-    BufferError, CallError, CallId, Capabilities, Environment, GuestMetrics, HostFunctions, HttpCall,
-    LocalResponse, LogLevel, MapError, MapType, Pair, Plugin, PluginId, PropertyError, Refusal, SharedData,
-    SharedQueues, Stream, StreamSide, Vm, VmSpec,
+    BufferError, CallError, CallId, Capabilities, Environment, GuestFault, GuestMetrics, HostFunctions,
+    HttpCall, LocalResponse, LogLevel, MapError, MapType, Pair, Plugin, PluginId, PropertyError, Refusal,
+    SharedData, SharedQueues, Stream, StreamSide, Vm, VmSpec,
 };
 use tollgate_wasmedge::run_guarded;
 
@@ -181,6 +181,10 @@ impl Environment for Nowhere {
     }
 
     fn cancel_call(&self, _: CallId) {}
+
+    fn fault(&self, _: &Plugin, _: Option<&NoStream>, _: GuestFault) {
+        // There is no exchange to fail, and what the guest says while it starts is kept.
+    }
 
     fn shared_data(&self) -> &SharedData {
         &self.shared_data

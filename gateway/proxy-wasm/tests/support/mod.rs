@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use exchange::Pairs;
 use tollgate_proxy_wasm::{
-    CallError, CallId, Capabilities, Environment, GuestMetrics, HostFunctions, HttpCall, LogLevel, Pair,
-    Plugin, PluginId, PluginSpec, SharedData, SharedQueues, StartError, Vm, VmSpec,
+    CallError, CallId, Capabilities, Environment, GuestFault, GuestMetrics, HostFunctions, HttpCall,
+    LogLevel, Pair, Plugin, PluginId, PluginSpec, SharedData, SharedQueues, StartError, Vm, VmSpec,
 };
 use tollgate_wasmedge::Module;
 
@@ -49,6 +49,8 @@ pub struct Env {
     /// Calls that were sent, and those that were cancelled.
     pub sent: RefCell<Vec<Sent>>,
     pub cancelled: RefCell<Vec<CallId>>,
+    /// Failures that guests told of, and whether in a stream.
+    pub faults: RefCell<Vec<(bool, GuestFault)>>,
     pub shared: Arc<SharedData>,
     pub queues: Arc<SharedQueues>,
     pub metrics: Arc<GuestMetrics>,
@@ -63,6 +65,7 @@ impl Env {
             unimplemented: RefCell::default(),
             sent: RefCell::default(),
             cancelled: RefCell::default(),
+            faults: RefCell::default(),
             shared: Arc::default(),
             queues: Arc::default(),
             metrics: Arc::default(),
@@ -121,6 +124,10 @@ impl Environment for Env {
 
     fn cancel_call(&self, id: CallId) {
         self.cancelled.borrow_mut().push(id);
+    }
+
+    fn fault(&self, _: &Plugin, stream: Option<&Exchange>, fault: GuestFault) {
+        self.faults.borrow_mut().push((stream.is_some(), fault));
     }
 
     fn shared_data(&self) -> &SharedData {

@@ -207,7 +207,7 @@ impl BodyPipe {
         for index in 0..self.stages.len() {
             let stage = &self.stages[index];
             let goes_on = stage.is_paused
-                && (run.release_refused(stage.position, stage::body_phase(self.side))?
+                && (run.release_failed(stage.position, stage::body_phase(self.side))?
                     || run.exchange().signals.take_resumed(stage.position, self.side)
                     || run.release_orphan(stage.position, stage::body_phase(self.side))?);
             if goes_on {

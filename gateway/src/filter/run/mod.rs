@@ -235,7 +235,7 @@ impl Run {
         self.taped(position, Tape::call_begins);
         let result = context.call(phase, size, end_of_stream);
         self.taped(position, Tape::call_ended);
-        let verdict = self.judge(position, filter, phase, result);
+        let verdict = self.judge(position, filter, phase, context, result);
         drop(parts);
         self.count(filter, phase, &verdict, started);
         match verdict {
@@ -304,7 +304,7 @@ impl Run {
             }
             false => Ok(Action::Continue),
         };
-        let verdict = self.judge(position, filter, Phase::RequestHeaders, result);
+        let verdict = self.judge(position, filter, Phase::RequestHeaders, &context, result);
         (Part::Guest(context), verdict)
     }
 
@@ -334,7 +334,7 @@ impl Run {
                 let count = self.exchange.with_response(|head| head.headers.len() + 1).unwrap_or_default();
                 let _ = self.exchange.signals.take_resumed(position, Side::Response);
                 let result = context.call(Phase::ResponseHeaders, count, end_of_stream);
-                self.judge(position, filter, Phase::ResponseHeaders, result)
+                self.judge(position, filter, Phase::ResponseHeaders, context, result)
             }
             _ => return Ok(Verdict::Continue),
         };

@@ -10,7 +10,6 @@ use crate::filter::exchange::Side;
 use crate::filter::reply::Reply;
 use crate::filter::signals::Waiter;
 use crate::telemetry::Phase;
-use crate::telemetry::metrics::FilterFailure;
 
 impl Run {
     /// Waits while the filter at `position` holds the headers back.
@@ -28,7 +27,7 @@ impl Run {
                 self.check_closed()?;
                 self.hold(position);
                 poll_fn(|cx| {
-                    if signals.has_refused(position)
+                    if signals.has_failed(position)
                         || signals.take_resumed(position, side)
                         || signals.is_urgent()
                         || self.is_orphan(position)
@@ -40,7 +39,7 @@ impl Run {
                 })
                 .await;
                 self.check_closed()?;
-                self.release_refused(position, phase_of(side))?;
+                self.release_failed(position, phase_of(side))?;
                 if let Some((by, reply)) = self.take_reply() {
                     self.note(by, phase_of(side), &reply.reason);
                     return Ok(Some(Box::new(reply)));
@@ -71,19 +70,23 @@ impl Run {
         self.fail(position, filter, phase, reason).map(|()| true)
     }
 
-    /// Whether what the filter at `position` held back goes on because a write was refused that it made
-    /// outside the callbacks of this exchange, as in the answer to a call.
-    pub(in crate::filter) fn release_refused(
+    /// Whether what the filter at `position` held back goes on because it failed outside the callbacks of
+    /// this exchange, as in the answer to a call: it says so, or a write of its was refused.
+    pub(in crate::filter) fn release_failed(
         &self,
         position: usize,
         phase: Phase,
     ) -> Result<bool, FilterError> {
         let signals = &self.exchange.signals;
-        let Some(filter) = self.chain.filters.get(position).filter(|_| signals.has_refused(position)) else {
+        let Some(filter) = self.chain.filters.get(position).filter(|_| signals.has_failed(position)) else {
             return Ok(false);
         };
-        let reason = signals.take_refusal().map_or_else(String::new, |(_, refusal)| refusal.to_string());
-        filter.metrics.failure(FilterFailure::Host);
+        let Some((_, fault)) = signals.take_fault() else { return Ok(false) };
+        if let Some(Part::Guest(context)) = self.parts.borrow().get(position) {
+            context.spoil();
+        }
+        let reason = fault.to_string();
+        filter.failed(fault.kind(), &reason);
         self.fail(position, filter, phase, reason).map(|()| true)
     }
 

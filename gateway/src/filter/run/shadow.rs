@@ -243,8 +243,9 @@ impl Shadow {
         if self.view.get() == View::Over {
             return None;
         }
-        if let Some((_, refusal)) = signals.take_refusal() {
-            return Some(self.fail(filter, phase, FilterFailure::Host, &refusal.to_string()));
+        if let Some((_, fault)) = signals.take_fault() {
+            self.context.spoil();
+            return Some(self.fail(filter, phase, fault.kind(), &fault.to_string()));
         }
         if signals.take_edited() {
             self.note(filter, phase, ShadowVerdict::Edit, None, "");

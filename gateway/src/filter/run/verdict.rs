@@ -8,7 +8,7 @@ use tollgate_proxy_wasm::{Action, Failure};
 use super::{Ended, FilterError, Part, Run, Verdict};
 use crate::filter::chain::FilterInstance;
 use crate::filter::exchange::Side;
-use crate::filter::wasm::BeginError;
+use crate::filter::wasm::{BeginError, Context};
 use crate::policy::fault::OnFailure;
 use crate::telemetry::Phase;
 use crate::telemetry::metrics::{FilterFailure, FilterOutcome};
@@ -20,10 +20,11 @@ impl Run {
         position: usize,
         filter: &FilterInstance,
         phase: Phase,
+        context: &Context,
         result: Result<Action, Failure>,
     ) -> Result<Verdict, String> {
         let signals = &self.exchange.signals;
-        let refusal = signals.take_refusal().filter(|(by, _)| *by == position);
+        let fault = signals.take_fault().filter(|(by, _)| *by == position);
         let action = match result {
             Ok(action) => action,
             Err(failure) => {
@@ -32,9 +33,10 @@ impl Run {
                 return Err(reason);
             }
         };
-        if let Some((_, refusal)) = refusal {
-            let reason = refusal.to_string();
-            filter.failed(FilterFailure::Host, &reason);
+        if let Some((_, fault)) = fault {
+            context.spoil();
+            let reason = fault.to_string();
+            filter.failed(fault.kind(), &reason);
             return Err(reason);
         }
         if let Some((by, reply)) = self.take_reply() {

@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use tollgate_proxy_wasm::Failure;
+use tollgate_proxy_wasm::{Failure, FaultKind};
 
 use crate::policy::fault::Circuit;
 
@@ -32,6 +32,14 @@ impl Cost {
             Failure::Trap { .. } | Failure::Broken | Failure::UnknownContext | Failure::Reentered => {
                 Self::Trap
             }
+        }
+    }
+
+    /// What a fault that the guest told of has cost.
+    pub(super) const fn of_fault(kind: FaultKind) -> Self {
+        match kind {
+            FaultKind::Error => Self::Trap,
+            FaultKind::Budget => Self::Time,
         }
     }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 use tollgate_proxy_wasm::{
-    CallError, CallId, GuestMetrics, HttpCall, LogLevel, Plugin, PluginId, SharedData, SharedQueues,
+    CallError, CallId, GuestFault, GuestMetrics, HttpCall, LogLevel, Plugin, PluginId, SharedData,
+    SharedQueues,
 };
 
 use super::calls::{self, Bounds, Outbox};
@@ -168,6 +169,15 @@ impl tollgate_proxy_wasm::Environment for Environment {
 
     fn cancel_call(&self, id: CallId) {
         self.outbox.cut(id);
+    }
+
+    fn fault(&self, plugin: &Plugin, stream: Option<&GuestStream>, fault: GuestFault) {
+        if let Some(slot) = self.slot.upgrade() {
+            slot.guest_failed(self.build, plugin.id(), &fault);
+        }
+        if let Some(stream) = stream {
+            stream.fail(fault);
+        }
     }
 
     fn shared_data(&self) -> &SharedData {

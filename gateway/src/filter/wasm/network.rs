@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use tollgate_proxy_wasm::{
-    BufferError, LocalResponse, MapError, MapType, Pair, PropertyError, Refusal, Stream, StreamKind,
-    StreamSide,
+    BufferError, GuestFault, LocalResponse, MapError, MapType, Pair, PropertyError, Refusal, Stream,
+    StreamKind, StreamSide,
 };
 
 use super::properties;
@@ -38,6 +38,17 @@ impl GuestStream {
         match self {
             Self::Http(seat) => seat.exchange.request_id.to_str().unwrap_or_default(),
             Self::Tcp(seat) => seat.connection.id.as_str(),
+        }
+    }
+}
+
+impl GuestStream {
+    /// The guest has failed, as it says. A connection is closed for it, whatever `on_failure` says: there
+    /// is nothing yet that interprets scripts for connections.
+    pub(super) fn fail(&self, fault: GuestFault) {
+        match self {
+            Self::Http(seat) => seat.fail(fault),
+            Self::Tcp(seat) => seat.connection.signals.close(seat.position, fault.reason.into()),
         }
     }
 }

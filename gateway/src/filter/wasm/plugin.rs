@@ -378,6 +378,11 @@ impl Context {
         }
     }
 
+    /// It did not do well in this exchange, though it lives on.
+    pub fn spoil(&self) {
+        self.is_well.set(false);
+    }
+
     /// The guest holds the exchange or connection back: it is to be woken if the VM fails.
     pub fn hold<W: Waiting>(&self, waiting: &Rc<W>) {
         if !self.is_held.replace(true) {

@@ -4,13 +4,15 @@ use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue};
 use tollgate_proxy_wasm::{
-    BufferError, LocalResponse, MapError, MapType, Pair, PropertyError, Refusal, Stream, StreamSide,
+    BufferError, GuestFault, LocalResponse, MapError, MapType, Pair, PropertyError, Refusal, Stream,
+    StreamSide,
 };
 
 use super::properties;
 use crate::filter::edit::{self, Write};
 use crate::filter::exchange::{Exchange, ResponseHead};
 use crate::filter::reply::Reply;
+use crate::filter::signals::Fault;
 
 /// A filter's place in an exchange.
 pub struct Seat {
@@ -26,6 +28,11 @@ impl Seat {
 
     fn edited<E>(&self, result: Result<(), E>) -> Result<(), E> {
         result.inspect(|()| self.exchange.signals.edited())
+    }
+
+    /// The guest has failed in this exchange, as it says.
+    pub(super) fn fail(&self, fault: GuestFault) {
+        self.exchange.signals.fail(self.position, Fault::Told(fault));
     }
 
     fn write(&self, map: MapType, how: Write, name: &[u8], value: &[u8]) -> Result<(), MapError> {
@@ -261,7 +268,7 @@ impl Stream for Seat {
     }
 
     fn refuse(&self, refusal: Refusal) {
-        self.exchange.signals.refuse(self.position, refusal);
+        self.exchange.signals.fail(self.position, Fault::Refused(refusal));
     }
 }
 

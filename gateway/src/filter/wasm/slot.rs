@@ -5,7 +5,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate_proxy_wasm::{CallId, Capabilities, Failure, HostFunctions, PluginId, StartError, Vm, VmSpec};
+use tollgate_proxy_wasm::{
+    CallId, Capabilities, Failure, GuestFault, HostFunctions, PluginId, StartError, Vm, VmSpec,
+};
 use tollgate_wasmedge::{Module, OptLevel};
 
 use super::backoff::{Backoff, Cost, Turn};
@@ -224,6 +226,13 @@ impl VmSlot {
         if let Err(failure) = vm.on_http_call_response(call, Rc::new(reply)) {
             self.failed_aside(build, plugin, &failure);
         }
+    }
+
+    /// The guest says that it has failed. It lives on.
+    pub(super) fn guest_failed(&self, build: u64, id: PluginId, fault: &GuestFault) {
+        let Some(plugin) = self.find(|plugin| plugin.is_at(build, id)) else { return };
+        plugin.note_failure(&fault.reason);
+        plugin.failed(Cost::of_fault(fault.kind));
     }
 
     /// A guest failed in a callback that belongs to no exchange.

@@ -108,6 +108,8 @@ pub enum FilterFailure {
     Trap,
     /// It used up its CPU budget.
     Budget,
+    /// It says that it failed, as a script does that raised an error.
+    Error,
     /// The host could not serve it.
     Host,
     /// Its circuit was open, so it was not called.
@@ -173,12 +175,13 @@ impl FilterOutcome {
 }
 
 impl FilterFailure {
-    const ALL: [Self; 4] = [Self::Trap, Self::Budget, Self::Host, Self::CircuitOpen];
+    const ALL: [Self; 5] = [Self::Trap, Self::Budget, Self::Error, Self::Host, Self::CircuitOpen];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Trap => "trap",
             Self::Budget => "budget",
+            Self::Error => "error",
             Self::Host => "host",
             Self::CircuitOpen => "circuit_open",
         }

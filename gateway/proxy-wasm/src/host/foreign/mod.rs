@@ -14,6 +14,7 @@
 //! | `set_envoy_filter_state` | `SetEnvoyFilterStateArguments` | nothing |
 //! | `clear_route_cache` | nothing | nothing |
 //! | `get_log_level` | nothing | the level, `u32` |
+//! | `tollgate_fail` | a `u8`, 0 for an error, 1 for too little CPU time; the reason | nothing |
 //! | `tollgate_shared_data_delete` | the key | nothing |
 //! | `tollgate_shared_data_set_ttl` | milliseconds, `u64`; the key | nothing |
 //! | `tollgate_shared_data_increment` | delta, `i64`; milliseconds to live, `u64`; the key | the sum, `i64` |
@@ -27,6 +28,7 @@
 //!
 //! This host calls no `proxy_on_foreign_function`: nothing in a gateway would.
 
+mod fault;
 mod shared_data;
 mod signature;
 mod state;
@@ -84,6 +86,7 @@ fn run<E: Environment>(caller: &Caller<'_, State<E>>, name: &[u8], arguments: &[
             Ok(Vec::new())
         }
         b"get_log_level" => Ok(host.env.log_level().wire().to_le_bytes().to_vec()),
+        b"tollgate_fail" => fault::fail(host, arguments),
         b"tollgate_shared_data_delete" => shared_data::delete(host, arguments),
         b"tollgate_shared_data_set_ttl" => shared_data::set_ttl(host, arguments),
         b"tollgate_shared_data_increment" => shared_data::increment(host, arguments),
