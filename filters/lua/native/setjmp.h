@@ -1,0 +1,1 @@
+/* Lua's ldo.c includes this; noeh.h defines what it would use of it. */
