@@ -114,6 +114,8 @@ pub fn of_filter(filter: &Filter) -> Vec<Fact> {
 fn of_wasm(wasm: &WasmFilter) -> Vec<Fact> {
     let WasmFilter {
         path,
+        // What else it was made of shows in the configuration.
+        files: _,
         digest,
         code,
         vm_id,

@@ -32,12 +32,14 @@ pub enum FilterKind {
     Headers(Box<HeaderEdits>),
 }
 
-/// A Proxy-Wasm plugin: a module and the configuration it gets. Two are equal if all but the path and
+/// A Proxy-Wasm plugin: a module and the configuration it gets. Two are equal if all but the paths and
 /// the code are; the digest stands for the code.
 #[derive(Clone)]
 pub struct WasmFilter {
-    /// Where the module was read from; relative paths are relative to the policy file.
+    /// Where the module, or the script, was read from; relative paths are relative to the policy file.
     pub path: PathBuf,
+    /// The files that it was made from.
+    pub files: Arc<[PathBuf]>,
     /// SHA-256 of the module's bytes: with `vm_id` and `vm_configuration`, the identity of the VM.
     pub digest: [u8; 32],
     /// The module's bytes.

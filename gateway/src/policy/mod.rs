@@ -22,6 +22,7 @@ pub mod filter;
 pub mod limits;
 pub mod listener;
 mod load;
+mod lua;
 mod path;
 mod raw;
 mod read;

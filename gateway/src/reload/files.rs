@@ -12,31 +12,38 @@ use crate::policy::Policy;
 /// The text is looked through for modules up to this size, a fraction of what a policy may have.
 const LOOKED_THROUGH_MAX: u64 = 1 << 20;
 
-/// The policy's file and its modules; also those of `current` as long as it serves.
+/// The policy's file, its modules and its scripts; also those of `current` as long as it serves.
 pub(super) fn of(source: &Path, policy: &Policy, current: Option<&Policy>) -> WatchSet {
     let policies = std::iter::once(policy).chain(current);
-    let modules = policies.flat_map(wasm_filters).map(|(_, wasm)| wasm.path.clone());
+    let modules = policies.flat_map(wasm_filters).flat_map(|(_, wasm)| wasm.files.to_vec());
     std::iter::once(source.to_owned()).chain(modules).collect()
 }
 
-/// What to watch when the text at `source` means no policy: also the modules that it mentions, since
+/// What to watch when the text at `source` means no policy: also the files that it mentions, since
 /// one of them may only not be there yet.
 pub(super) async fn of_unreadable(source: PathBuf, current: Option<&Policy>) -> WatchSet {
     let path = source.clone();
-    let mentioned = spawn_blocking(move || mentioned_modules(&path)).await.unwrap_or_default();
-    let current = current.into_iter().flat_map(wasm_filters).map(|(_, wasm)| wasm.path.clone());
+    let mentioned = spawn_blocking(move || mentioned_files(&path)).await.unwrap_or_default();
+    let current = current.into_iter().flat_map(wasm_filters).flat_map(|(_, wasm)| wasm.files.to_vec());
     std::iter::once(source).chain(mentioned).chain(current).collect()
 }
 
-/// The values of `filters.*.wasm.module`, if the text is YAML at all.
-fn mentioned_modules(source: &Path) -> Vec<PathBuf> {
+/// The values of `filters.*.wasm.module`, `filters.*.lua.file` and `filters.*.lua.modules.*`, if the text is
+/// YAML at all.
+fn mentioned_files(source: &Path) -> Vec<PathBuf> {
     let is_small = std::fs::metadata(source).is_ok_and(|found| found.len() <= LOOKED_THROUGH_MAX);
     let text = if is_small { std::fs::read_to_string(source).unwrap_or_default() } else { String::new() };
     let Ok(document) = serde_yaml::from_str::<Value>(&text) else { return Vec::new() };
     let Some(Value::Mapping(filters)) = document.get("filters") else { return Vec::new() };
     let folder = source.parent().unwrap_or_else(|| Path::new(""));
-    let modules = filters.values().filter_map(|filter| filter.get("wasm")?.get("module")?.as_str());
-    modules.map(|module| folder.join(module)).collect()
+    let files = filters.values().flat_map(|filter| {
+        let lua = filter.get("lua");
+        let modules =
+            lua.and_then(|lua| lua.get("modules")?.as_mapping()).into_iter().flat_map(|map| map.values());
+        let module = filter.get("wasm").and_then(|wasm| wasm.get("module"));
+        modules.chain(module).chain(lua.and_then(|lua| lua.get("file"))).filter_map(Value::as_str)
+    });
+    files.map(|file| folder.join(file)).collect()
 }
 
 #[cfg(test)]
@@ -50,8 +57,11 @@ mod tests {
         let text =
             "filters:\n  a: { wasm: { module: a.wasm, confg: 1 } }\n  b: { rate_limit: {} }\nroutes: 7\n";
         std::fs::write(&source, text).unwrap();
-        assert_eq!(mentioned_modules(&source), [folder.path().join("a.wasm")]);
+        assert_eq!(mentioned_files(&source), [folder.path().join("a.wasm")]);
+        std::fs::write(&source, "filters:\n  s: { lua: { file: s.lua, modules: { m: lib/m.lua } } }\n")
+            .unwrap();
+        assert_eq!(mentioned_files(&source), ["lib/m.lua", "s.lua"].map(|file| folder.path().join(file)));
         std::fs::write(&source, "filters: [").unwrap();
-        assert!(mentioned_modules(&source).is_empty());
+        assert!(mentioned_files(&source).is_empty());
     }
 }

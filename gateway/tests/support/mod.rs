@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, get, post};
 pub use gate::Gate;
-pub use gateway::{FORWARD_ALL, Gateway, Options, Stopped, upstream};
+pub use gateway::{FORWARD_ALL, Gateway, Options, PREAMBLE, Stopped, upstream};
 pub use http2::{Http2Exchange, Http2Origin};
 pub use message::{Message, Wire};
 pub use origin::{Exchange, Next, Origin, deaf_address, refusing_address, response};

@@ -113,14 +113,19 @@ pub(super) enum HostHeader {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Filter {
     pub(super) wasm: Field<WasmFilter>,
+    pub(super) lua: Field<WasmFilter>,
     pub(super) rate_limit: Field<RateLimit>,
     pub(super) headers: Field<HeaderEdits>,
 }
 
+/// A module with `wasm`, a script with `lua`; the options are the same.
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WasmFilter {
     pub(super) module: Field<String>,
+    pub(super) file: Field<String>,
+    pub(super) inline: Field<String>,
+    pub(super) modules: Field<Entries<String>>,
     pub(super) config: Field<Value>,
     pub(super) vm_id: Field<String>,
     pub(super) vm_config: Field<Value>,

@@ -14,7 +14,8 @@ use super::allow;
 use super::bodies;
 use super::fault;
 use super::headers::{resolve_edits, resolve_name};
-use super::module::Modules;
+use super::lua;
+use super::module::{Module, Modules};
 use super::names::Names;
 use super::place::Place;
 use super::scalar::{check_name, count, duration, size};
@@ -42,9 +43,9 @@ pub(super) fn resolve<'r>(
     for (name, filter) in section.entries(field, FILTERS_MAX) {
         let place = section.key(name);
         check_name(place, name);
-        let kind = resolve_kind(place, filter, modules, upstreams);
+        let kind = resolve_kind(place, name, filter, modules, upstreams);
         if let Some(FilterKind::Wasm(wasm)) = &kind {
-            fault::check(place.key("wasm"), name, wasm);
+            fault::check(place.key(if filter.lua.is_absent() { "wasm" } else { "lua" }), name, wasm);
         }
         filters.add(name, kind.map(|kind| Arc::new(Filter { name: name.into(), kind })));
     }
@@ -56,23 +57,29 @@ pub(super) fn resolve<'r>(
 
 fn resolve_kind(
     place: Place<'_>,
+    name: &str,
     raw: &raw::Filter,
     modules: &mut Modules<'_>,
     upstreams: &Names<'_, Upstream>,
 ) -> Option<FilterKind> {
     let keys = [
         ("wasm", raw.wasm.is_absent()),
+        ("lua", raw.lua.is_absent()),
         ("rate_limit", raw.rate_limit.is_absent()),
         ("headers", raw.headers.is_absent()),
     ];
     let kind = place.exactly_one(&keys)?;
     let place = place.key(kind);
-    match (raw.wasm.given(), raw.rate_limit.given(), raw.headers.given()) {
-        (Some(wasm), ..) => Some(FilterKind::Wasm(Box::new(resolve_wasm(place, wasm, modules, upstreams)?))),
-        (_, Some(limit), _) => resolve_rate_limit(place, limit).map(FilterKind::RateLimit),
-        (.., Some(edits)) => Some(FilterKind::Headers(Box::new(resolve_edits(place, edits)))),
-        _ => None,
+    if let Some(wasm) = raw.wasm.given() {
+        return Some(FilterKind::Wasm(Box::new(resolve_wasm(place, wasm, modules, upstreams)?)));
     }
+    if let Some(script) = raw.lua.given() {
+        return Some(FilterKind::Wasm(Box::new(lua::resolve(place, name, script, modules, upstreams)?)));
+    }
+    if let Some(limit) = raw.rate_limit.given() {
+        return resolve_rate_limit(place, limit).map(FilterKind::RateLimit);
+    }
+    raw.headers.given().map(|edits| FilterKind::Headers(Box::new(resolve_edits(place, edits))))
 }
 
 pub(in crate::policy) fn resolve_wasm(
@@ -81,8 +88,23 @@ pub(in crate::policy) fn resolve_wasm(
     modules: &mut Modules<'_>,
     upstreams: &Names<'_, Upstream>,
 ) -> Option<WasmFilter> {
+    let scripts = [
+        ("file", raw.file.is_absent()),
+        ("inline", raw.inline.is_absent()),
+        ("modules", raw.modules.is_absent()),
+    ];
+    place.refuse(&scripts, "a filter of `wasm` has a `module`; scripts go under `lua`");
     let module = place.required(&raw.module, "module", "the path of a file, such as `filters/rules.wasm`");
-    let module = module.and_then(|path| modules.read(place.key("module"), path));
+    resolve_guest(place, raw, module.and_then(|path| modules.read(place.key("module"), path)), upstreams)
+}
+
+/// A guest of any kind: its module, which was looked for already, and the options.
+pub(super) fn resolve_guest(
+    place: Place<'_>,
+    raw: &raw::WasmFilter,
+    module: Option<Module>,
+    upstreams: &Names<'_, Upstream>,
+) -> Option<WasmFilter> {
     let configuration = configuration(place.key("config"), &raw.config);
     let vm_configuration = configuration_of_vm(place, raw);
     let environment = environment(place.key("environment"), &raw.environment);
@@ -98,6 +120,7 @@ pub(in crate::policy) fn resolve_wasm(
     let circuit = fault::circuit(place.key("circuit"), &raw.circuit);
     let module = module?;
     Some(WasmFilter {
+        files: [module.path.clone()].into(),
         path: module.path,
         digest: module.digest,
         code: module.code,

@@ -13,6 +13,7 @@ mod headers;
 mod host;
 mod limits;
 mod listener;
+mod lua;
 mod matches;
 mod module;
 mod names;

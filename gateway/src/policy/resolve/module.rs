@@ -1,4 +1,4 @@
-//! Reading the modules that filters name. A file that several filters name is read once.
+//! Reading the modules and scripts that filters name. A file that several filters name is read once.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,10 +15,14 @@ use super::place::Place;
 /// Bytes of a module.
 const MODULE_MAX: u64 = 32 << 20;
 
-/// Modules read so far.
+/// Bytes of a script.
+const SCRIPT_MAX: u64 = 1 << 20;
+
+/// Modules and scripts read so far.
 pub(in crate::policy) struct Modules<'b> {
     base: &'b Path,
     read: HashMap<PathBuf, Module>,
+    scripts: HashMap<PathBuf, Arc<str>>,
     /// In the order first named.
     digests: Vec<[u8; 32]>,
 }
@@ -34,10 +38,10 @@ pub(super) struct Module {
 impl<'b> Modules<'b> {
     /// Relative paths start at `base`.
     pub(in crate::policy) fn new(base: &'b Path) -> Self {
-        Modules { base, read: HashMap::new(), digests: Vec::new() }
+        Modules { base, read: HashMap::new(), scripts: HashMap::new(), digests: Vec::new() }
     }
 
-    /// Digests of the modules, in the order first named.
+    /// Digests of the modules and scripts, in the order first named.
     pub(super) fn digests(&self) -> &[[u8; 32]] {
         &self.digests
     }
@@ -48,10 +52,10 @@ impl<'b> Modules<'b> {
         if let Some(module) = self.read.get(&path) {
             return Some(module.clone());
         }
-        let code = match read_module(&path) {
+        let code = match read_regular(&path, MODULE_MAX) {
             Ok(code) => code,
             Err(error) => {
-                place.error(unreadable(&path, name, &error));
+                place.error(unreadable(&path, name, "module", &error));
                 return None;
             }
         };
@@ -65,10 +69,29 @@ impl<'b> Modules<'b> {
         self.read.insert(path, module.clone());
         Some(module)
     }
+
+    /// The script that is named at `place`, and where it was read from; reports why if it is not to be had.
+    pub(super) fn read_script(&mut self, place: Place<'_>, name: &str) -> Option<(PathBuf, Arc<str>)> {
+        let path = self.base.join(name);
+        if let Some(text) = self.scripts.get(&path) {
+            return Some((path, Arc::clone(text)));
+        }
+        let bytes = read_regular(&path, SCRIPT_MAX)
+            .map_err(|error| place.error(unreadable(&path, name, "script", &error)))
+            .ok()?;
+        let Ok(text) = String::from_utf8(bytes) else {
+            place.error(Problem::new("the script is not UTF-8").expected("text").found(quoted(name)));
+            return None;
+        };
+        self.digests.push(Sha256::digest(&text).into());
+        let text: Arc<str> = text.into();
+        self.scripts.insert(path.clone(), Arc::clone(&text));
+        Some((path, text))
+    }
 }
 
-fn unreadable(path: &Path, name: &str, error: &ReadError) -> Problem {
-    let problem = Problem::new(format!("the module cannot be read: {error}")).found(quoted(name));
+fn unreadable(path: &Path, name: &str, what: &str, error: &ReadError) -> Problem {
+    let problem = Problem::new(format!("the {what} cannot be read: {error}")).found(quoted(name));
     if !matches!(error, ReadError::Io(error) if error.kind() == std::io::ErrorKind::NotFound) {
         return problem;
     }
@@ -84,10 +107,15 @@ fn unreadable(path: &Path, name: &str, error: &ReadError) -> Problem {
 /// # Errors
 /// If it cannot be read.
 pub fn read_module(path: &Path) -> Result<Vec<u8>, ReadError> {
+    read_regular(path, MODULE_MAX)
+}
+
+/// A pipe would block and a device never end, so that it must be a regular file.
+fn read_regular(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> {
     if !fs::metadata(path)?.is_file() {
         return Err(ReadError::NotAFile);
     }
-    read_bounded(path, MODULE_MAX)
+    read_bounded(path, max)
 }
 
 /// A file of nearly the same name in the same folder; its extension is no likeness.

@@ -67,6 +67,13 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Refuses keys that have no place here, though they have elsewhere. `keys` holds whether each is absent.
+    pub(super) fn refuse(&self, keys: &[(&'static str, bool)], help: &str) {
+        for (key, _) in keys.iter().filter(|(_, is_absent)| !is_absent) {
+            self.key(key).error(Problem::new(format!("`{key}` has no place here")).help(help).on_key());
+        }
+    }
+
     /// The right entries of a list here with their indices; at most `max` are looked at.
     pub(in crate::policy) fn list<'f, T>(
         &self,
