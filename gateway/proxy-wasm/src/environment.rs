@@ -101,17 +101,11 @@ pub trait Stream: 'static {
 
     /// Walks over the endpoints that the request may be sent to, each with its address and whether it
     /// takes connections, as far as is known; returns whether there are any.
-    fn upstream_hosts(&self, f: &mut dyn FnMut(&[u8], bool)) -> bool {
-        let _ = f;
-        false
-    }
+    fn upstream_hosts(&self, f: &mut dyn FnMut(&[u8], bool)) -> bool;
 
     /// Records that the endpoint of this address is to be tried first, and returns whether it is one of
     /// [`upstream_hosts`](Self::upstream_hosts).
-    fn override_upstream_host(&self, address: &[u8]) -> bool {
-        let _ = address;
-        false
-    }
+    fn override_upstream_host(&self, address: &[u8]) -> bool;
 
     /// Records the answer the guest gives instead of the upstream. The first one counts: a second is
     /// ignored, as is one after the response headers were sent.

@@ -259,6 +259,14 @@ impl Stream for NoStream {
         match *self {}
     }
 
+    fn upstream_hosts(&self, _: &mut dyn FnMut(&[u8], bool)) -> bool {
+        match *self {}
+    }
+
+    fn override_upstream_host(&self, _: &[u8]) -> bool {
+        match *self {}
+    }
+
     fn local_response(&self, _: LocalResponse<'_>) {
         match *self {}
     }

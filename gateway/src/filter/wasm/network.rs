@@ -135,6 +135,15 @@ impl Stream for NetworkSeat {
     /// A connection has no route.
     fn clear_route_cache(&self) {}
 
+    /// A guest does not choose the endpoint of a connection.
+    fn upstream_hosts(&self, _: &mut dyn FnMut(&[u8], bool)) -> bool {
+        false
+    }
+
+    fn override_upstream_host(&self, _: &[u8]) -> bool {
+        false
+    }
+
     /// There is no way to say it on a TCP connection. A guest that answers in the upstream's place does
     /// not want the upstream reached, so the connection is closed.
     fn local_response(&self, response: LocalResponse<'_>) {
@@ -235,6 +244,14 @@ impl Stream for GuestStream {
 
     fn clear_route_cache(&self) {
         either!(self, seat => seat.clear_route_cache());
+    }
+
+    fn upstream_hosts(&self, f: &mut dyn FnMut(&[u8], bool)) -> bool {
+        either!(self, seat => seat.upstream_hosts(f))
+    }
+
+    fn override_upstream_host(&self, address: &[u8]) -> bool {
+        either!(self, seat => seat.override_upstream_host(address))
     }
 
     fn local_response(&self, response: LocalResponse<'_>) {
