@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use crate::abi::{LogLevel, MapType, StreamSide};
-use crate::calls::{CallError, CallId, HttpCall};
+use crate::calls::{CallError, CallId, CallKind, HttpCall};
 use crate::guest_metrics::GuestMetrics;
 use crate::pairs::Pair;
 use crate::plugin::{Plugin, PluginId};
@@ -150,6 +150,12 @@ pub trait Environment: 'static {
         stream: Option<&Self::Stream>,
         call: HttpCall<'_>,
     ) -> Result<(), CallError>;
+
+    /// A call of the plugin was refused, by [`http_call`](Self::http_call) or before it was asked; for
+    /// whoever counts them.
+    fn call_refused(&self, plugin: &Plugin, kind: CallKind) {
+        let _ = (plugin, kind);
+    }
 
     /// The call is of no use any more: its plugin has gone, or the VM has failed.
     fn cancel_call(&self, id: CallId);

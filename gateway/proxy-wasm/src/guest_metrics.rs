@@ -31,6 +31,7 @@ const TYPE_BITS: u32 = 2;
 pub struct GuestMetrics {
     slots: Box<[OnceLock<Metric>]>,
     ids: Mutex<HashMap<Box<str>, u32>>,
+    discarded: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -78,7 +79,11 @@ pub(crate) enum MetricError {
 
 impl Default for GuestMetrics {
     fn default() -> Self {
-        Self { slots: (0..METRICS_MAX).map(|_| OnceLock::new()).collect(), ids: Mutex::default() }
+        Self {
+            slots: (0..METRICS_MAX).map(|_| OnceLock::new()).collect(),
+            ids: Mutex::default(),
+            discarded: AtomicU64::new(0),
+        }
     }
 }
 
@@ -96,9 +101,23 @@ impl GuestMetrics {
         }
     }
 
+    /// How often a metric could not be kept.
+    pub fn discarded(&self) -> u64 {
+        self.discarded.load(Ordering::Relaxed)
+    }
+
     /// The id of a metric, new or known; [`DISCARDED`] if it cannot be kept.
     pub(crate) fn define(&self, kind: MetricType, name: &[u8]) -> u32 {
+        let id = self.find_or_add(kind, name);
+        if id == DISCARDED {
+            self.discarded.fetch_add(1, Ordering::Relaxed);
+        }
+        id
+    }
+
+    fn find_or_add(&self, kind: MetricType, name: &[u8]) -> u32 {
         let Ok(name) = std::str::from_utf8(name) else { return DISCARDED };
+        // Where guests name the namespace that Envoy puts them in, they mean the same metric.
         let name = name.strip_prefix("wasmcustom.").unwrap_or(name);
         if name.is_empty() || name.len() > METRIC_NAME_BYTES_MAX {
             return DISCARDED;
@@ -253,6 +272,7 @@ mod tests {
         assert_eq!(metrics.define(MetricType::Gauge, b""), DISCARDED);
         assert_eq!(metrics.define(MetricType::Gauge, b"wasmcustom."), DISCARDED);
         assert_eq!(metrics.define(MetricType::Gauge, &[b'x'; METRIC_NAME_BYTES_MAX + 1]), DISCARDED);
+        assert_eq!(metrics.discarded(), 5);
         assert_eq!((metrics.record(DISCARDED, 1), metrics.get(DISCARDED)), (Ok(()), Ok(0)));
         assert_eq!(metrics.get(id ^ 1), Err(MetricError::NotFound), "a counter's id with a gauge's bits");
         assert_eq!(metrics.get(id + 4), Err(MetricError::NotFound));

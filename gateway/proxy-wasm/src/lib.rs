@@ -26,6 +26,7 @@ mod capabilities;
 mod environment;
 mod guest_metrics;
 mod host;
+mod host_calls;
 mod limits;
 mod pairs;
 mod plugin;
@@ -42,6 +43,7 @@ pub use environment::{
 };
 pub use guest_metrics::{GuestMetrics, HISTOGRAM_BOUNDS, MetricValue};
 pub use host::{HostFunctions, Support};
+pub use host_calls::{HOST_FUNCTIONS, HostCalls};
 pub use pairs::{Pair, encode as encode_pairs};
 pub use plugin::{ContextId, Plugin, PluginId, PluginSpec, VmSpec};
 pub use shared_data::{SharedData, SharedDataLimits};

@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capabilities::Capabilities;
+use crate::host_calls::HostCalls;
 use crate::limits::DECLARED_PROPERTIES_MAX;
 use crate::shared_queue::{QueueId, QueueReader};
 
@@ -51,16 +53,21 @@ pub struct Plugin {
     spec: PluginSpec,
     queue_reader: Arc<dyn QueueReader>,
     declared: RefCell<Vec<(Box<str>, Access)>>,
+    host_calls: Rc<HostCalls>,
 }
 
 impl Plugin {
     pub(crate) fn new(id: PluginId, spec: PluginSpec) -> Self {
         let queue_reader = spec.queue_reader.clone().unwrap_or_else(|| Arc::new(NoReader));
-        Self { id, spec, queue_reader, declared: RefCell::default() }
+        Self { id, spec, queue_reader, declared: RefCell::default(), host_calls: Rc::default() }
     }
 
     pub(crate) fn queue_reader(&self) -> &Arc<dyn QueueReader> {
         &self.queue_reader
+    }
+
+    pub(crate) fn host_calls(&self) -> &Rc<HostCalls> {
+        &self.host_calls
     }
 
     /// Declares a property of the plugin's own; false if it is declared already, or one too many.

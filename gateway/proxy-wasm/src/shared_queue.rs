@@ -131,6 +131,11 @@ impl SharedQueues {
         self.len() == 0
     }
 
+    /// Items in all queues.
+    pub fn items(&self) -> usize {
+        self.lock().queues.values().map(|queue| queue.items.len()).sum()
+    }
+
     /// Bytes of all items in all queues.
     pub fn bytes(&self) -> usize {
         self.lock().bytes

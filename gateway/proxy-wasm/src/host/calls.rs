@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use super::Host;
+use crate::abi::LogLevel;
 use crate::abi::types::{BufferType, CallMap};
 use crate::calls::{CallError, CallId, CallKind, CallReply};
 use crate::environment::Environment;
@@ -107,6 +108,14 @@ impl<E: Environment> Host<E> {
             self.calls.borrow_mut().remove(id);
         }
         started.map(|()| id)
+    }
+
+    /// A call was not made: tells whoever reads the log, and whoever counts.
+    pub(super) fn call_refused(&self, function: &str, kind: CallKind, error: CallError) {
+        self.log(LogLevel::Warn, format!("{function} refused: {error}").as_bytes());
+        if let Some(plugin) = self.plugin() {
+            self.env.call_refused(&plugin, kind);
+        }
     }
 
     /// Shows a reply to the callback that is about to run.

@@ -10,7 +10,6 @@ use tollgate_wasmedge::{Caller, Linker, Trap};
 
 use super::memory::{ReturnSlot, return_bytes, status_of};
 use super::{State, host_functions};
-use crate::abi::LogLevel;
 use crate::abi::status::Status;
 use crate::calls::{CallError, CallKind, HttpCall};
 use crate::environment::Environment;
@@ -52,7 +51,7 @@ fn http_call<E: Environment>(caller: &mut Caller<'_, State<E>>, args: HttpCallAr
     match opened {
         Ok(id) => Ok(status_of(caller.write_u32(id_out, id.get()))),
         Err(error) => {
-            host.log(LogLevel::Warn, format!("{HTTP_CALL} refused: {error}").as_bytes());
+            host.call_refused(HTTP_CALL, CallKind::Http, error);
             Ok(status_for(error))
         }
     }

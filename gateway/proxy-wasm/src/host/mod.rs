@@ -144,14 +144,18 @@ impl<E: Environment> Default for HostFunctions<E> {
     }
 }
 
-/// Links functions that answer a status. The name of the module is always `env`.
-/// `restricted` ones trap while the guest is restricted, `open` ones never do.
+/// Links functions that answer a status, and counts their calls. The name of the module is always
+/// `env`. `restricted` ones trap while the guest is restricted, `open` ones never do.
 macro_rules! host_functions {
     ($linker:ident, open, $($name:literal => $function:path),+ $(,)?) => {
-        $($linker.func($crate::host::ENV, $name, |caller, args| $function(caller, args).map(|s| s.wire()));)+
+        $($linker.func($crate::host::ENV, $name, |caller, args| {
+            caller.state().count_call(const { $crate::host_calls::index_of($name) });
+            $function(caller, args).map(|s| s.wire())
+        });)+
     };
     ($linker:ident, restricted, $($name:literal => $function:path),+ $(,)?) => {
         $($linker.func($crate::host::ENV, $name, |caller, args| {
+            caller.state().count_call(const { $crate::host_calls::index_of($name) });
             if caller.state().is_restricted() {
                 return Err(::tollgate_wasmedge::Trap::Host(concat!($name, " called from the allocator or during initialisation")));
             }
@@ -250,6 +254,14 @@ impl<E: Environment> Host<E> {
     /// What was active goes after the borrow has ended: its drop may be the gateway's code.
     fn set_active(&self, active: Active<E>) {
         drop(self.active.replace(active));
+    }
+
+    /// Counts a host call of the active plugin.
+    #[inline]
+    fn count_call(&self, function: usize) {
+        if let Some(plugin) = &self.active.borrow().plugin {
+            plugin.host_calls().count(function);
+        }
     }
 
     pub(crate) fn is_restricted(&self) -> bool {

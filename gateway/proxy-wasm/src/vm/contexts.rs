@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::environment::Environment;
 use crate::host::Active;
 use crate::limits::PENDING_DONE_MAX;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, PluginId};
 
 /// All contexts of one VM.
 pub(crate) struct Contexts<S> {
@@ -99,6 +99,11 @@ impl<S> Contexts<S> {
             entry.life == Life::Pending && entry.is_stream() && entry.plugin.id().get() == id
         };
         self.entries.iter().filter(|(_, entry)| waits(entry)).map(|(stream, _)| *stream).collect()
+    }
+
+    /// Contexts of one plugin, its own among them.
+    pub(crate) fn count_of(&self, plugin: PluginId) -> usize {
+        self.entries.values().filter(|entry| entry.plugin.id() == plugin).count()
     }
 
     /// Begins the end of a context; false if there is none, or its end has begun.

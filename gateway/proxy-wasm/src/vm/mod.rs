@@ -29,6 +29,8 @@ pub use exports::Handles;
 
 use crate::environment::Environment;
 use crate::host::{Active, Host, State};
+use crate::host_calls::HostCalls;
+use crate::plugin::PluginId;
 use crate::vm::error::Failure;
 use exports::Exports;
 
@@ -63,6 +65,17 @@ impl<E: Environment> Vm<E> {
     /// Contexts that live: plugins and streams, those that wait for `proxy_done` among them.
     pub fn contexts(&self) -> usize {
         self.host.contexts.borrow().len()
+    }
+
+    /// Contexts of one plugin that live, its own among them.
+    pub fn contexts_of(&self, plugin: PluginId) -> usize {
+        self.host.contexts.borrow().count_of(plugin)
+    }
+
+    /// The host calls of a plugin, which go on being counted here as long as it lives.
+    pub fn host_calls(&self, plugin: PluginId) -> Option<Rc<HostCalls>> {
+        let contexts = self.host.contexts.borrow();
+        contexts.get(plugin.get()).map(|entry| Rc::clone(entry.plugin().host_calls()))
     }
 
     /// The guest's memory in bytes; 0 while a callback runs.

@@ -22,7 +22,10 @@ const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 macro_rules! wasi {
     ($linker:ident, $($name:literal => $function:path),+ $(,)?) => {
         $(for module in $crate::host::wasi::MODULES {
-            $linker.func(module, $name, |caller, args| $function(caller, args).map(|errno| errno.wire()));
+            $linker.func(module, $name, |caller, args| {
+                caller.state().count_call(const { $crate::host_calls::index_of($name) });
+                $function(caller, args).map(|errno| errno.wire())
+            });
         })+
     };
 }
