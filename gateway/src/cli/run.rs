@@ -20,6 +20,7 @@ use tollgate_wasmedge::CacheError;
 
 use super::{Exit, cache_dir, lifetime};
 use crate::admin::{self, Refusal, RefusalKind};
+use crate::filter::wasm::Guests;
 use crate::generation::modules::ModuleStore;
 use crate::policy::{self, Diagnostics, Loaded};
 use crate::reload::{Handle, Lost, Reloader};
@@ -170,10 +171,12 @@ impl Gateway<'_> {
         let count = self.args.workers.unwrap_or_else(cpus);
         let metrics = Arc::new(Metrics::new(count.get()));
         metrics.access_log(self.log.stats());
+        let guests = Arc::<Guests>::default();
+        metrics.guests(Arc::clone(&guests) as _);
         let shared = Arc::new(Shared {
             metrics: Arc::clone(&metrics),
             access_log: self.log.clone(),
-            guests: Arc::default(),
+            guests,
             connections: AtomicU32::new(0),
             connection_numbers: AtomicU64::new(1),
         });

@@ -2,9 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
+
+use tollgate_proxy_wasm::Failure;
 
 use super::run::Shadows;
-use super::wasm::Plugin;
+use super::wasm::{Context, Plugin};
 use crate::limit::Limiter;
 use crate::policy::fault::OnFailure;
 use crate::policy::filter::HeaderEdits;
@@ -34,6 +37,14 @@ impl FilterInstance {
         if let (Kind::Wasm(plugin), true) = (&self.kind, why != FilterFailure::CircuitOpen) {
             plugin.note_failure(reason);
         }
+    }
+
+    /// Ends its part in an exchange, and counts that.
+    pub(super) fn end(&self, context: &Context) -> Result<(), Failure> {
+        let started = self.metrics.times_next_end().then(Instant::now);
+        let ended = context.end();
+        self.metrics.end(ended.is_ok(), started.map(|started| started.elapsed()));
+        ended
     }
 
     /// Looks through the exchanges that it may still decide on. For the sweep.

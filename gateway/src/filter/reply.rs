@@ -42,11 +42,11 @@ impl Reply {
         if let Some(status) = response.grpc_status {
             headers.insert("grpc-status", HeaderValue::from(status));
         }
-        Self {
-            status: StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            headers,
-            body: Bytes::copy_from_slice(response.body),
-            reason: String::from_utf8_lossy(response.details).into_owned(),
-        }
+        let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let reason = match response.details {
+            [] => format!("answered {}", status.as_str()),
+            details => String::from_utf8_lossy(details).into_owned(),
+        };
+        Self { status, headers, body: Bytes::copy_from_slice(response.body), reason }
     }
 }

@@ -19,7 +19,7 @@ use crate::policy::listener::ListenerId;
 use crate::policy::route::{Action, DirectResponse, Redirect, Route};
 use crate::policy::upstream::Upstream;
 use crate::proxy::Outgoing;
-use crate::telemetry::metrics::{Handle, RouteMetrics, UpstreamMetrics};
+use crate::telemetry::metrics::{Handle, RouteMetrics, UpstreamMetrics, WorkerMetrics};
 use crate::upstream::{Courier, EndpointName, UpstreamPool, Upstreams};
 
 /// The worker that builds.
@@ -178,13 +178,18 @@ impl Generation {
     }
 
     /// Publishes how its guests are. For the sweep.
-    pub fn publish_guests(&self) {
+    pub fn publish_guests(&self, worker: &WorkerMetrics) {
         for filter in &self.guests {
             filter.sweep_shadows();
             let Some((plugin, metrics)) = filter.guest() else { continue };
             metrics.set_health(plugin.health());
             metrics.restarts.add(plugin.take_restarts());
+            plugin.publish();
         }
+        let memory: u64 = self.slots.iter().map(|slot| slot.memory_bytes()).sum();
+        worker.wasm_memory_bytes.set(i64::try_from(memory).unwrap_or(i64::MAX));
+        let vms = self.slots.iter().filter(|slot| slot.is_live()).count();
+        worker.wasm_vms.set(i64::try_from(vms).unwrap_or(i64::MAX));
     }
 }
 
@@ -198,6 +203,7 @@ fn instance(
     reach: &Rc<Reach>,
 ) -> Result<FilterInstance, BuildError> {
     let missing = |what| BuildError::Incomplete { what, name: Arc::clone(&filter.name) };
+    let metrics = blueprint.filters.get(index).ok_or_else(|| missing("metrics for"))?.worker(site.worker);
     let (kind, on_failure) = match &filter.kind {
         FilterKind::RateLimit(_) => {
             let limiter = blueprint.limiters.get(&filter.name).ok_or_else(|| missing("limiter for"))?;
@@ -206,12 +212,11 @@ fn instance(
         FilterKind::Headers(edits) => (Kind::Headers(Arc::new((**edits).clone())), OnFailure::Closed),
         FilterKind::Wasm(wasm) => {
             let slot = slot(blueprint, wasm, old, site, slots).ok_or_else(|| missing("module for"))?;
-            let plugin = Plugin::start(&slot, &filter.name, wasm, reach)
+            let plugin = Plugin::start(&slot, &filter.name, wasm, reach, metrics.clone())
                 .map_err(|source| BuildError::Filter { filter: Arc::clone(&filter.name), source })?;
             (Kind::Wasm(plugin), wasm.on_failure)
         }
     };
-    let metrics = blueprint.filters.get(index).ok_or_else(|| missing("metrics for"))?.worker(site.worker);
     let name = Arc::clone(&filter.name);
     Ok(FilterInstance { name, kind, on_failure, metrics, shadows: Shadows::default() })
 }

@@ -15,6 +15,7 @@ use super::error::ProxyError;
 use super::flight::{BodyFailure, Flight};
 use super::length::Flow;
 use crate::filter::{BodyPipe, Fed, PipeError, Side, Waiter};
+use crate::telemetry::Phase;
 use crate::upstream::{BoxError, Payload};
 
 /// What the pools of the gateway send: request bodies, and what calls beside them have in hand.
@@ -78,7 +79,7 @@ impl RequestBody {
         if polled.is_pending() {
             run.wait(Waiter::RequestBody, cx);
         }
-        match run.check_closed() {
+        match run.check_closed(Phase::RequestBody) {
             Ok(()) => polled,
             Err(closed) => Poll::Ready(Some(Err(closed.into()))),
         }

@@ -13,6 +13,7 @@ use super::answer::Content;
 use super::flight::Flight;
 use super::length::Flow;
 use crate::filter::{BodyPipe, Fed, FilterError, PipeError, Waiter};
+use crate::telemetry::Phase;
 use crate::upstream::BoxError;
 
 /// A response body. Dropped early, by a client that goes away, it ends the upstream's work too.
@@ -85,7 +86,7 @@ impl ResponseBody {
         if polled.is_pending() {
             run.wait(Waiter::ResponseBody, cx);
         }
-        match run.check_closed() {
+        match run.check_closed(Phase::ResponseBody) {
             Ok(()) => polled,
             Err(closed) => Poll::Ready(Some(Err(PipeError::from(closed).into()))),
         }

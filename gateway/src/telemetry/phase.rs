@@ -17,13 +17,19 @@ pub enum Phase {
     UpstreamClose,
     /// After the request or connection: the filter's own log and clean-up.
     Done,
-    /// Outside requests: timers and answers to calls of the filter's own.
+    /// Outside requests: the filter's timer went off.
+    Tick,
+    /// Outside requests: a queue that the filter reads has something in it.
+    QueueReady,
+    /// Outside requests: a call of the filter's own was answered.
+    CallResponse,
+    /// Outside requests; which callback it was is not known.
     Background,
 }
 
 impl Phase {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::RequestHeaders,
         Self::RequestBody,
         Self::RequestTrailers,
@@ -36,6 +42,9 @@ impl Phase {
         Self::DownstreamClose,
         Self::UpstreamClose,
         Self::Done,
+        Self::Tick,
+        Self::QueueReady,
+        Self::CallResponse,
         Self::Background,
     ];
 
@@ -54,6 +63,9 @@ impl Phase {
             Self::DownstreamClose => "downstream_close",
             Self::UpstreamClose => "upstream_close",
             Self::Done => "done",
+            Self::Tick => "tick",
+            Self::QueueReady => "queue_ready",
+            Self::CallResponse => "call_response",
             Self::Background => "background",
         }
     }

@@ -23,7 +23,7 @@ pub(super) async fn run(worker: Rc<Worker>) {
         }
         generation.upstreams.sweep();
         generation.hosts.sweep();
-        generation.publish_guests();
+        generation.publish_guests(&worker.metrics);
         for (name, metrics) in &generation.upstream_metrics {
             let Some(stats) = generation.upstreams.stats(name) else { continue };
             let before = published.insert(Arc::clone(name), stats).unwrap_or_default();

@@ -5,6 +5,7 @@ mod answers;
 mod failures;
 mod guests;
 mod lives;
+mod metrics;
 mod permission;
 #[path = "../support/mod.rs"]
 mod support;

@@ -80,7 +80,7 @@ fn a_reader_that_traps_comes_back_for_the_rest() {
     for item in ["before", "after"] {
         wait_for(item, || (count(&gateway, item) == 1).then_some(()));
     }
-    let failures = gateway.log().iter().filter(|line| line.contains("a filter failed on a queue")).count();
+    let failures = gateway.log().iter().filter(|line| line.contains("\"phase\":\"queue_ready\"")).count();
     assert_eq!(failures, 2);
 }
 

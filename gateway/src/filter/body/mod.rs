@@ -198,8 +198,10 @@ impl BodyPipe {
 
     /// Lets go what filters resumed outside a callback; returns whether any did.
     fn resume(&mut self, run: &Run) -> Result<bool, PipeError> {
-        run.check_closed()?;
+        let phase = stage::body_phase(self.side);
+        run.check_closed(phase)?;
         if let Some((by, reply)) = run.take_reply() {
+            run.note(by, phase, &reply.reason);
             run.answered_by(by, self.side);
             return Err(PipeError::Replied(Box::new(reply)));
         }
@@ -207,9 +209,9 @@ impl BodyPipe {
         for index in 0..self.stages.len() {
             let stage = &self.stages[index];
             let goes_on = stage.is_paused
-                && (run.release_failed(stage.position, stage::body_phase(self.side))?
+                && (run.release_failed(stage.position, phase)?
                     || run.exchange().signals.take_resumed(stage.position, self.side)
-                    || run.release_orphan(stage.position, stage::body_phase(self.side))?);
+                    || run.release_orphan(stage.position, phase)?);
             if goes_on {
                 self.release(run, index)?;
                 has_resumed = true;

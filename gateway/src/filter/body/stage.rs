@@ -219,7 +219,7 @@ impl BodyPipe {
         let bytes = exchange.body(self.side).take().map(Body::into_bytes).unwrap_or_default();
         self.has_new_length |= bytes.len() != before;
         let verdict = verdict?;
-        run.check_closed()?;
+        run.check_closed(phase)?;
         match verdict {
             Verdict::Continue => {
                 stage.is_paused = false;

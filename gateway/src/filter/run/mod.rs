@@ -364,16 +364,19 @@ impl Run {
         &self.exchange
     }
 
+    fn end_part(&self, position: usize, context: &Context) {
+        let Some(filter) = self.chain.filters.get(position) else { return };
+        if let Err(failure) = filter.end(context) {
+            self.failed_at_end(position, &failure);
+        }
+    }
+
     /// Ends every filter's part, guests' `on_done`, `on_log` and `on_delete` included.
     pub fn finish(&self) {
         let parts = std::mem::take(&mut *self.parts.borrow_mut());
         for (position, part) in parts.into_iter().enumerate() {
             match part {
-                Part::Guest(context) => {
-                    if let Err(failure) = context.end() {
-                        self.failed_at_end(position, &failure);
-                    }
-                }
+                Part::Guest(context) => self.end_part(position, &context),
                 Part::Shadow(shadow) => self.finish_shadow(position, shadow),
                 Part::Absent | Part::Native | Part::Limited(_) => {}
             }

@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tollgate_proxy_wasm::Failure;
+
 use super::{FilterError, Interrupted, Part, Run, Verdict};
 use crate::filter::exchange::Side;
 use crate::filter::reply::Reply;
@@ -21,10 +23,10 @@ impl Run {
     ) -> Result<Option<Box<Reply>>, FilterError> {
         let signals = &self.exchange.signals;
         match verdict {
-            Verdict::Continue => self.check_closed().map(|()| None),
+            Verdict::Continue => self.check_closed(phase_of(side)).map(|()| None),
             Verdict::Replied(reply) => Ok(Some(reply)),
             Verdict::Pause(_) => {
-                self.check_closed()?;
+                self.check_closed(phase_of(side))?;
                 self.hold(position);
                 poll_fn(|cx| {
                     if signals.has_failed(position)
@@ -38,7 +40,7 @@ impl Run {
                     Poll::Pending
                 })
                 .await;
-                self.check_closed()?;
+                self.check_closed(phase_of(side))?;
                 self.release_failed(position, phase_of(side))?;
                 if let Some((by, reply)) = self.take_reply() {
                     self.note(by, phase_of(side), &reply.reason);
@@ -66,7 +68,11 @@ impl Run {
         let Some(filter) = self.chain.filters.get(position).filter(|_| self.is_orphan(position)) else {
             return Ok(false);
         };
-        let reason = "its VM failed while the exchange waited for it".to_owned();
+        let failure = self.failure_of_vm(position);
+        let reason = match failure {
+            Some(failure) => format!("its VM failed while the exchange waited for it: {failure}"),
+            None => "its VM failed while the exchange waited for it".to_owned(),
+        };
         self.fail(position, filter, phase, reason).map(|()| true)
     }
 
@@ -88,6 +94,13 @@ impl Run {
         let reason = fault.to_string();
         filter.failed(fault.kind(), &reason);
         self.fail(position, filter, phase, reason).map(|()| true)
+    }
+
+    fn failure_of_vm(&self, position: usize) -> Option<Failure> {
+        match self.parts.borrow().get(position) {
+            Some(Part::Guest(context)) => context.failure_of_vm(),
+            _ => None,
+        }
     }
 
     fn is_orphan(&self, position: usize) -> bool {
@@ -118,7 +131,7 @@ impl Run {
     }
 
     fn interruption(&self) -> Option<Interrupted> {
-        if let Err(error) = self.check_closed() {
+        if let Err(error) = self.check_closed(Phase::Background) {
             return Some(error.into());
         }
         let (by, reply) = self.take_reply()?;
@@ -127,12 +140,12 @@ impl Run {
         Some(Interrupted::Replied(Box::new(reply)))
     }
 
-    /// An error if a filter reset the stream.
-    pub fn check_closed(&self) -> Result<(), FilterError> {
-        match self.exchange.signals.closed_by().and_then(|position| self.chain.filters.get(position)) {
-            Some(filter) => Err(FilterError::Closed { filter: Arc::clone(&filter.name) }),
-            None => Ok(()),
-        }
+    /// An error if a filter reset the stream; `phase` is where the exchange is now.
+    pub fn check_closed(&self, phase: Phase) -> Result<(), FilterError> {
+        let Some(position) = self.exchange.signals.closed_by() else { return Ok(()) };
+        let Some(filter) = self.chain.filters.get(position) else { return Ok(()) };
+        self.note_closed(position, phase);
+        Err(FilterError::Closed { filter: Arc::clone(&filter.name) })
     }
 }
 

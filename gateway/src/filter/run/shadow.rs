@@ -312,7 +312,7 @@ impl Shadow {
 
     /// Ends its part: the guest's `on_done`, `on_log` and `on_delete`.
     fn end(&self, filter: &FilterInstance) {
-        if let Err(failure) = self.context.end() {
+        if let Err(failure) = filter.end(&self.context) {
             filter.metrics.failure(kind_of(&failure));
             self.note(filter, Phase::Done, ShadowVerdict::Fail, None, &failure.to_string());
         }

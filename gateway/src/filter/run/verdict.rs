@@ -43,8 +43,8 @@ impl Run {
             self.note(by, phase, &reply.reason);
             return Ok(Verdict::Replied(Box::new(reply)));
         }
-        if signals.closed_by() == Some(position) {
-            self.note(position, phase, "closed the stream");
+        if let Some(by) = signals.closed_by() {
+            self.note_closed(by, phase);
         }
         Ok(match action {
             Action::Continue => Verdict::Continue,
@@ -83,6 +83,9 @@ impl Run {
         started: Instant,
     ) {
         let outcome = match verdict {
+            Ok(Verdict::Continue | Verdict::Pause(_)) if self.exchange.signals.closed_by().is_some() => {
+                FilterOutcome::Close
+            }
             Ok(Verdict::Continue) => FilterOutcome::Continue,
             Ok(Verdict::Pause(_)) => FilterOutcome::Pause,
             Ok(Verdict::Replied(reply)) if reply.status.is_client_error() => FilterOutcome::Deny,
@@ -126,6 +129,11 @@ impl Run {
         }
     }
 
+    /// A filter reset the stream.
+    pub(super) fn note_closed(&self, position: usize, phase: Phase) {
+        self.note(position, phase, "closed the stream");
+    }
+
     /// The first filter that ended the exchange stays on record.
     pub(in crate::filter) fn note(&self, position: usize, phase: Phase, reason: &str) {
         let Some(filter) = self.chain.filters.get(position) else { return };
@@ -165,6 +173,9 @@ pub(super) fn side_of(phase: Phase) -> Side {
         | Phase::DownstreamClose
         | Phase::UpstreamClose
         | Phase::Done
+        | Phase::Tick
+        | Phase::QueueReady
+        | Phase::CallResponse
         | Phase::Background => Side::Response,
     }
 }

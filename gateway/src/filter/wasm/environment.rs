@@ -1,29 +1,30 @@
 //! What surrounds one VM: log, timers, calls, shared state.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 use tollgate_proxy_wasm::{
-    CallError, CallId, GuestFault, GuestMetrics, HttpCall, LogLevel, Plugin, PluginId, SharedData,
+    CallError, CallId, CallKind, GuestFault, GuestMetrics, HttpCall, LogLevel, Plugin, PluginId, SharedData,
     SharedQueues,
 };
 
-use super::calls::{self, Bounds, Outbox};
+use super::calls::{self, Bounds, Metered, Outbox};
+use super::lines::{LINES_PER_SECOND, Line, LineLimit};
 use super::network::GuestStream;
+use super::plugin::Plugin as Filter;
 use super::slot::VmSlot;
 use crate::filter::record::Recorder;
+use crate::telemetry::metrics::GuestStores;
 
 /// A timer never goes off more often than this, whatever the guest asks.
 const TICK_MIN: Duration = Duration::from_millis(10);
-/// Lines of log that one VM may write in a second; more are counted and left out.
-const LINES_PER_SECOND: u32 = 200;
 
 /// What guests of all workers share. Made once per process.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Guests {
     /// Shared data, by `vm_id`.
     pub data: SharedData,
@@ -36,6 +37,20 @@ pub struct Guests {
     unimplemented: Mutex<HashSet<&'static str>>,
 }
 
+impl GuestStores for Guests {
+    fn shared_data(&self) -> &SharedData {
+        &self.data
+    }
+
+    fn shared_queues(&self) -> &SharedQueues {
+        &self.queues
+    }
+
+    fn metrics(&self) -> &GuestMetrics {
+        &self.metrics
+    }
+}
+
 /// The surroundings of one VM.
 pub struct Environment {
     guests: Arc<Guests>,
@@ -44,7 +59,8 @@ pub struct Environment {
     build: u64,
     timers: RefCell<HashMap<PluginId, Timer>>,
     outbox: Outbox,
-    lines: Cell<(Option<Instant>, u32)>,
+    /// Of the module itself, while it initialises.
+    lines: LineLimit,
 }
 
 struct Timer {
@@ -66,26 +82,30 @@ impl Environment {
             build,
             timers: RefCell::default(),
             outbox: Outbox::default(),
-            lines: Cell::new((None, 0)),
+            lines: LineLimit::default(),
         }
     }
 
-    /// Whether this line still fits into the second.
-    fn may_log(&self) -> bool {
-        let (since, count) = self.lines.get();
-        match since {
-            Some(since) if since.elapsed() < Duration::from_secs(1) => {
-                self.lines.set((Some(since), count.saturating_add(1)));
-                if count == LINES_PER_SECOND {
-                    tracing::warn!(limit = LINES_PER_SECOND, "a filter logs too much; lines are left out");
-                }
-                count < LINES_PER_SECOND
-            }
-            _ => {
-                self.lines.set((Some(Instant::now()), 1));
-                true
-            }
+    /// The filter that runs as this in the VM.
+    fn filter(&self, plugin: &Plugin) -> Option<Rc<Filter>> {
+        self.slot.upgrade()?.caller(self.build, plugin.id())
+    }
+
+    /// Whether this line of a filter, or of the module, still fits into the second. Counts it.
+    fn may_log(&self, plugin: Option<&Plugin>) -> bool {
+        let filter = plugin.and_then(|plugin| self.filter(plugin));
+        let limit = filter.as_ref().map_or(&self.lines, |filter| filter.lines());
+        let line = limit.admit(Instant::now());
+        if let Line::LeftOut { is_first: true } = line {
+            let filter = filter.as_ref().map_or("", |filter| filter.name());
+            tracing::warn!(filter, limit = LINES_PER_SECOND, "a filter logs too much; lines are left out");
         }
+        let written = line == Line::Written;
+        if let Some(filter) = filter {
+            let cells = filter.metrics().guest();
+            if written { cells.lines_written.inc() } else { cells.lines_left_out.inc() }
+        }
+        written
     }
 }
 
@@ -93,7 +113,7 @@ impl tollgate_proxy_wasm::Environment for Environment {
     type Stream = GuestStream;
 
     fn log(&self, plugin: Option<&Plugin>, stream: Option<&GuestStream>, level: LogLevel, message: &[u8]) {
-        if !self.may_log() {
+        if !self.may_log(plugin) {
             return;
         }
         let filter = plugin.map_or("", |plugin| &*plugin.spec().name);
@@ -148,8 +168,7 @@ impl tollgate_proxy_wasm::Environment for Environment {
         _: Option<&GuestStream>,
         call: HttpCall<'_>,
     ) -> Result<(), CallError> {
-        let slot = self.slot.upgrade().ok_or(CallError::Unavailable)?;
-        let filter = slot.caller(self.build, plugin.id()).ok_or(CallError::Unavailable)?;
+        let filter = self.filter(plugin).ok_or(CallError::Unavailable)?;
         let limits = &filter.definition().calls;
         let request = calls::http_request(&call, limits.request_bytes_max)?;
         let courier = filter.reach().find(filter.name(), call.upstream).ok_or(CallError::Upstream)?;
@@ -159,12 +178,20 @@ impl tollgate_proxy_wasm::Environment for Environment {
             response_bytes_max: usize::try_from(limits.response_bytes_max).unwrap_or(usize::MAX),
         };
         let (slot, build, plugin) = (self.slot.clone(), self.build, plugin.id());
+        let metered = Metered::begin(filter.metrics(), CallKind::Http);
         self.outbox.start(id, calls::exchange(courier, request, bounds, room), move |reply| {
+            metered.end(reply.outcome());
             if let Some(slot) = slot.upgrade() {
                 slot.http_call_ended(build, plugin, id, reply);
             }
         });
         Ok(())
+    }
+
+    fn call_refused(&self, plugin: &Plugin, kind: CallKind) {
+        if let Some(filter) = self.filter(plugin) {
+            filter.metrics().guest().side_call_refused(calls::label(kind));
+        }
     }
 
     fn cancel_call(&self, id: CallId) {

@@ -12,6 +12,7 @@ mod backoff;
 mod calls;
 mod environment;
 mod inbox;
+mod lines;
 mod network;
 mod plugin;
 pub(super) mod properties;

@@ -7,20 +7,25 @@ use std::time::{Instant, SystemTime};
 
 use tokio::task::AbortHandle;
 use tollgate_proxy_wasm::{
-    Action, ContextId, Failure, Handles, PeerType, PluginId, PluginSpec, QueueId, QueueTurn, StartError, Vm,
+    Action, ContextId, Failure, Handles, HostCalls, PeerType, PluginId, PluginSpec, QueueId, QueueTurn,
+    StartError, Vm,
 };
 
 use super::backoff::{Backoff, CircuitState, Cost, Turn};
 use super::calls::Reach;
 use super::environment::Environment;
 use super::inbox::{self, Inbox};
+use super::lines::LineLimit;
 use super::network::GuestStream;
 use super::slot::{Live, VmSlot, Waiting};
 use crate::filter::exchange::Side;
 use crate::filter::record::Recorder;
+use crate::filter::run::kind_of;
 use crate::policy::bodies::BodyMode;
 use crate::policy::filter::WasmFilter;
-use crate::telemetry::metrics::{CircuitHealth, FilterHealth, LastFailure};
+use crate::telemetry::metrics::{
+    CircuitHealth, FilterHealth, FilterMetrics, FilterOutcome, Handle, LastFailure,
+};
 use crate::telemetry::{Phase, Timestamp};
 
 /// A filter in a VM. Ends in its VM when the last generation that uses it is gone.
@@ -28,6 +33,10 @@ pub struct Plugin {
     slot: Rc<VmSlot>,
     name: Arc<str>,
     definition: WasmFilter,
+    metrics: Handle<FilterMetrics>,
+    /// Its host calls in the VM where it was last started.
+    host_calls: RefCell<Option<Rc<HostCalls>>>,
+    lines: LineLimit,
     /// By the generation in force: pools may change while the definition does not.
     reach: RefCell<Rc<Reach>>,
     /// The build of the VM that it was started in, and its id there.
@@ -79,12 +88,14 @@ pub enum BeginError {
 
 impl Plugin {
     /// The plugin for the filter `name` in the VM of `slot`: the one that runs there already, if its
-    /// definition is the same, else a new one, started now, which may call what is in `reach`.
+    /// definition is the same, else a new one, started now, which may call what is in `reach` and is
+    /// counted in `metrics`.
     pub fn start(
         slot: &Rc<VmSlot>,
         name: &Arc<str>,
         definition: &WasmFilter,
         reach: &Rc<Reach>,
+        metrics: Handle<FilterMetrics>,
     ) -> Result<Rc<Self>, StartError> {
         let is_same = |plugin: &Self| plugin.name == *name && plugin.definition == *definition;
         if let Some(running) = slot.find(is_same) {
@@ -94,6 +105,9 @@ impl Plugin {
             slot: Rc::clone(slot),
             name: Arc::clone(name),
             definition: definition.clone(),
+            metrics,
+            host_calls: RefCell::default(),
+            lines: LineLimit::default(),
             reach: RefCell::new(Rc::clone(reach)),
             home: Cell::new(None),
             restarts: Cell::new(0),
@@ -118,6 +132,8 @@ impl Plugin {
         spec.queue_reader = Some(Arc::clone(&self.inbox) as _);
         let id = self.slot.starting(self, || vm.add_plugin(spec))?;
         self.home.set(Some((build, id)));
+        self.publish_host_calls();
+        self.host_calls.replace(vm.host_calls(id));
         Ok(id)
     }
 
@@ -129,6 +145,35 @@ impl Plugin {
     /// How often it was started again since this was last asked.
     pub fn take_restarts(&self) -> u64 {
         self.restarts.take()
+    }
+
+    /// Shows what it has done and what it takes. For the sweep.
+    pub fn publish(&self) {
+        self.publish_host_calls();
+        let vm = self.slot.live();
+        let memory = vm.as_ref().map_or(0, |vm| vm.memory_bytes());
+        let home = self.home.get().filter(|(build, _)| *build == self.slot.build());
+        let contexts = vm.zip(home).map_or(0, |(vm, (_, id))| vm.contexts_of(id));
+        let guest = self.metrics.guest();
+        guest.memory_bytes.set(i64::try_from(memory).unwrap_or(i64::MAX));
+        guest.contexts.set(i64::try_from(contexts).unwrap_or(i64::MAX));
+    }
+
+    fn publish_host_calls(&self) {
+        if let Some(calls) = &*self.host_calls.borrow() {
+            let guest = self.metrics.guest();
+            calls.take(|function, count| guest.host_calls(function, count));
+        }
+    }
+
+    /// Where it is counted.
+    pub(super) fn metrics(&self) -> &Handle<FilterMetrics> {
+        &self.metrics
+    }
+
+    /// Bounds what it logs.
+    pub(super) fn lines(&self) -> &LineLimit {
+        &self.lines
     }
 
     /// Its definition.
@@ -229,6 +274,26 @@ impl Plugin {
         Ok((vm, id))
     }
 
+    /// Runs a callback that belongs to no exchange: counts and times it, and its failure.
+    pub(super) fn aside<T>(
+        &self,
+        phase: Phase,
+        callback: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let begun = Instant::now();
+        let result = callback();
+        let outcome = if result.is_ok() { FilterOutcome::Continue } else { FilterOutcome::Fail };
+        self.metrics.call(phase, outcome, begun.elapsed());
+        if let Err(failure) = &result {
+            let filter = &*self.name;
+            tracing::warn!(filter, phase = phase.as_str(), %failure, "a filter failed outside an exchange");
+            self.metrics.failure(kind_of(failure));
+            self.note_failure(&failure.to_string());
+            self.failed(Cost::of(failure));
+        }
+        result
+    }
+
     /// Tells the guest that a queue has something to read. One whose VM was lost is started again,
     /// and registers the queue anew: nobody else would bring it back while no request comes.
     pub(super) fn queue_ready(self: &Rc<Self>, queue: QueueId) -> Delivery {
@@ -243,15 +308,10 @@ impl Plugin {
                 return Delivery::Resting;
             }
         };
-        match vm.on_queue_ready(id, queue) {
+        match self.aside(Phase::QueueReady, || vm.on_queue_ready(id, queue)) {
             Ok(QueueTurn::Over) => Delivery::Done,
             Ok(QueueTurn::Again) => Delivery::Again,
-            Err(failure) => {
-                tracing::warn!(filter = &*self.name, %failure, "a filter failed on a queue");
-                self.note_failure(&failure.to_string());
-                self.failed(Cost::of(&failure));
-                Delivery::Again
-            }
+            Err(_) => Delivery::Again,
         }
     }
 
@@ -304,6 +364,7 @@ impl Drop for Plugin {
             vm.remove_plugin(id);
             self.slot.wake_orphans();
         }
+        self.publish_host_calls();
     }
 }
 
@@ -327,9 +388,13 @@ impl Context {
             Phase::NewConnection => vm.on_new_connection(id),
             Phase::DownstreamData => vm.on_downstream_data(id, size, end_of_stream),
             Phase::UpstreamData => vm.on_upstream_data(id, size, end_of_stream),
-            Phase::DownstreamClose | Phase::UpstreamClose | Phase::Done | Phase::Background => {
-                Ok(Action::Continue)
-            }
+            Phase::DownstreamClose
+            | Phase::UpstreamClose
+            | Phase::Done
+            | Phase::Tick
+            | Phase::QueueReady
+            | Phase::CallResponse
+            | Phase::Background => Ok(Action::Continue),
         };
         self.note(result)
     }
@@ -388,6 +453,11 @@ impl Context {
         if !self.is_held.replace(true) {
             self.plugin.slot.hold(waiting);
         }
+    }
+
+    /// How the VM failed, if it did.
+    pub fn failure_of_vm(&self) -> Option<Failure> {
+        self.vm.failed().cloned()
     }
 
     /// Whether a neighbour's failure took the VM away.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tollgate_proxy_wasm::{
-    CallId, Capabilities, Failure, GuestFault, HostFunctions, PluginId, StartError, Vm, VmSpec,
+    CallId, Capabilities, GuestFault, HostFunctions, PluginId, StartError, Vm, VmSpec,
 };
 use tollgate_wasmedge::{Module, OptLevel};
 
@@ -18,6 +18,7 @@ use crate::filter::exchange::Exchange;
 use crate::filter::record::Recorder;
 use crate::policy::fault::{Circuit, OnFailure};
 use crate::policy::filter::WasmFilter;
+use crate::telemetry::Phase;
 
 /// What makes two filters share a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -191,6 +192,11 @@ impl VmSlot {
         self.current.borrow().as_ref().filter(|vm| vm.failed().is_none()).cloned()
     }
 
+    /// Whether there is a VM that works.
+    pub fn is_live(&self) -> bool {
+        self.live().is_some()
+    }
+
     /// Fuel that the guest has used since its VM was built; 0 if there is none that works.
     pub fn fuel_used(&self) -> u64 {
         self.live().map_or(0, |vm| vm.fuel_used())
@@ -223,9 +229,9 @@ impl VmSlot {
     pub(super) fn http_call_ended(&self, build: u64, plugin: PluginId, call: CallId, reply: HttpReply) {
         let Some(vm) = self.live().filter(|_| build == self.build.get()) else { return };
         tracing::debug!(call = call.get(), outcome = reply.outcome().word(), "a call of a filter ended");
-        if let Err(failure) = vm.on_http_call_response(call, Rc::new(reply)) {
-            self.failed_aside(build, plugin, &failure);
-        }
+        let Some(plugin) = self.find(|known| known.is_at(build, plugin)) else { return };
+        // A failure is noted in it.
+        let _ = plugin.aside(Phase::CallResponse, || vm.on_http_call_response(call, Rc::new(reply)));
     }
 
     /// The guest says that it has failed. It lives on.
@@ -235,14 +241,6 @@ impl VmSlot {
         plugin.failed(Cost::of_fault(fault.kind));
     }
 
-    /// A guest failed in a callback that belongs to no exchange.
-    fn failed_aside(&self, build: u64, id: PluginId, failure: &Failure) {
-        let Some(plugin) = self.find(|plugin| plugin.is_at(build, id)) else { return };
-        tracing::warn!(filter = plugin.name(), %failure, "a filter failed outside an exchange");
-        plugin.note_failure(&failure.to_string());
-        plugin.failed(Cost::of(failure));
-    }
-
     /// A timer of the VM of `build` went off; one of an earlier VM has nothing to say any more.
     pub(super) fn tick(&self, build: u64, id: PluginId) {
         let Some(vm) = self.live().filter(|_| build == self.build.get()) else { return };
@@ -250,8 +248,7 @@ impl VmSlot {
         if plugin.is_circuit_open() {
             return;
         }
-        if let Err(failure) = vm.on_tick(id) {
-            self.failed_aside(build, id, &failure);
-        }
+        // A failure is noted in it.
+        let _ = plugin.aside(Phase::Tick, || vm.on_tick(id));
     }
 }

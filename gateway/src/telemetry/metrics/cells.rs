@@ -72,19 +72,24 @@ impl<const N: usize> Histogram<N> {
 
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
+        self.observe_many(duration, 1);
+    }
+
+    /// Counts so many durations of this length.
+    pub fn observe_many(&self, duration: Duration, many: u64) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = self.bounds.partition_point(|&bound| bound < nanos);
-        self.counts.get(bucket).unwrap_or(&self.above).inc();
-        self.sum_nanos.add(nanos);
+        self.counts.get(bucket).unwrap_or(&self.above).add(many);
+        self.sum_nanos.add(nanos.saturating_mul(many));
     }
 }
 
-/// The sum of several histograms with the same bounds, as it is encoded.
+/// The sum of several histograms with the same bounds, as it is encoded. Ours are of seconds.
 #[derive(Debug, Default)]
 pub(super) struct HistogramSum {
-    /// Upper bound in seconds and count of that bucket alone; the last bound is infinite.
+    /// Upper bound and count of that bucket alone; the last bound is infinite.
     pub(super) buckets: Vec<(f64, u64)>,
-    pub(super) sum_seconds: f64,
+    pub(super) sum: f64,
     pub(super) count: u64,
 }
 
@@ -103,7 +108,7 @@ impl HistogramSum {
         let finite = bounds.iter().zip(counts).map(|(&bound, count)| (seconds(bound), count));
         Self {
             buckets: finite.chain([(f64::INFINITY, above)]).collect(),
-            sum_seconds: seconds(nanos),
+            sum: seconds(nanos),
             count: counts.iter().sum::<u64>() + above,
         }
     }

@@ -44,6 +44,17 @@ impl Page<'_> {
         write(&mut Histograms(self.0.encode_descriptor(name, help, None, MetricType::Histogram)?))
     }
 
+    /// A family of a type that is known when it is written.
+    pub(super) fn mixed(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        write: impl FnOnce(&mut Mixed<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        write(&mut Mixed(self.0.encode_descriptor(name, help, None, kind)?))
+    }
+
     /// A constant whose labels are what matters; `_info` is added to the name.
     pub(super) fn info(&mut self, name: &str, help: &str, labels: Labels<'_>) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(&labels)
@@ -84,10 +95,41 @@ pub(super) struct Histograms<'a>(MetricEncoder<'a>);
 impl Histograms<'_> {
     pub(super) fn add(&mut self, labels: Labels<'_>, value: &HistogramSum) -> fmt::Result {
         self.0.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-            value.sum_seconds,
+            value.sum,
             value.count,
             &value.buckets,
             None,
         )
+    }
+}
+
+/// A family of any type; whoever writes it keeps to the one that it was declared with. A series may
+/// have no labels.
+pub(super) struct Mixed<'a>(MetricEncoder<'a>);
+
+impl Mixed<'_> {
+    pub(super) fn counter(&mut self, labels: Labels<'_>, value: u64) -> fmt::Result {
+        self.series(labels, |series| series.encode_counter::<NoLabelSet, _, u64>(&value, None))
+    }
+
+    pub(super) fn gauge(&mut self, labels: Labels<'_>, value: u64) -> fmt::Result {
+        self.series(labels, |series| series.encode_gauge(&value))
+    }
+
+    pub(super) fn histogram(&mut self, labels: Labels<'_>, value: &HistogramSum) -> fmt::Result {
+        self.series(labels, |series| {
+            series.encode_histogram::<NoLabelSet>(value.sum, value.count, &value.buckets, None)
+        })
+    }
+
+    fn series(
+        &mut self,
+        labels: Labels<'_>,
+        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        match labels {
+            [] => write(&mut self.0),
+            labels => write(&mut self.0.encode_family(&labels)?),
+        }
     }
 }

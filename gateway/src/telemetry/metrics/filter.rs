@@ -1,11 +1,12 @@
 //! What is counted of each filter.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::cells::{CALL_BOUNDS, Counter, Gauge, Histogram, HistogramSum};
 use super::encode::Page;
+use super::guest::GuestCells;
 use super::sharded::Sharded;
 use crate::telemetry::{Phase, Timestamp};
 
@@ -20,7 +21,12 @@ pub struct FilterMetrics {
     /// 1 while the filter's circuit is open on this worker, else 0.
     pub circuit_open: Gauge,
     health: Mutex<FilterHealth>,
+    /// Boxed, since only Wasm filters have it.
+    guest: OnceLock<Box<GuestCells>>,
 }
+
+/// Of so many ends of a filter's part in an exchange one is timed.
+const TIMED_END: u64 = 16;
 
 /// How a filter is on one worker.
 #[derive(Debug, Clone, Default)]
@@ -211,6 +217,32 @@ impl FilterMetrics {
     /// Counts one verdict that takes no effect.
     pub fn shadow(&self, verdict: ShadowVerdict) {
         self.shadow[verdict as usize].inc();
+    }
+
+    /// What is counted of a Wasm filter; shown from the first time that this is asked for.
+    pub fn guest(&self) -> &GuestCells {
+        self.guest.get_or_init(Box::default)
+    }
+
+    pub(super) fn guest_if_any(&self) -> Option<&GuestCells> {
+        self.guest.get().map(|cells| &**cells)
+    }
+
+    /// Whether the next end of a part is to be timed: one in sixteen is, so that requests read no clock
+    /// for it.
+    pub fn times_next_end(&self) -> bool {
+        let ends = self.phases[Phase::Done as usize].outcomes[FilterOutcome::Continue as usize].get();
+        ends % TIMED_END == TIMED_END - 1
+    }
+
+    /// Counts the end of a part. One that was timed stands for those before it that were not.
+    pub fn end(&self, is_well: bool, duration: Option<Duration>) {
+        let phase = &self.phases[Phase::Done as usize];
+        let outcome = if is_well { FilterOutcome::Continue } else { FilterOutcome::Fail };
+        phase.outcomes[outcome as usize].inc();
+        if let Some(duration) = duration {
+            phase.duration.observe_many(duration, TIMED_END);
+        }
     }
 
     /// Counts one failure.

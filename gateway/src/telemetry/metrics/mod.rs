@@ -10,12 +10,15 @@
 
 mod access_log;
 mod cells;
+mod custom;
 mod encode;
 mod filter;
+mod guest;
 mod limiter;
 mod process;
 mod route;
 mod sharded;
+mod stores;
 mod tcp;
 mod upstream;
 
@@ -31,9 +34,11 @@ pub use filter::{
     CircuitHealth, FilterFailure, FilterHealth, FilterHealthSum, FilterMetrics, FilterOutcome, LastFailure,
     ShadowVerdict,
 };
+pub use guest::{GuestCells, SideCallKind, SideCallOutcome};
 pub use process::{ControlMetrics, SwapOutcome, SwapPhase, WorkerMetrics};
 pub use route::{RouteMetrics, StatusClass};
 pub use sharded::{Handle, Sharded};
+pub use stores::GuestStores;
 pub use tcp::{ConnectionEnd, TcpMetrics};
 pub use upstream::UpstreamMetrics;
 
@@ -63,6 +68,7 @@ struct Inner {
     tcp: Names<Sharded<TcpMetrics>>,
     limiters: Names<Limiter>,
     access_log: OnceLock<Arc<Stats>>,
+    guests: OnceLock<Arc<dyn GuestStores>>,
 }
 
 impl Metrics {
@@ -78,6 +84,7 @@ impl Metrics {
             tcp: Names::default(),
             limiters: Names::default(),
             access_log: OnceLock::new(),
+            guests: OnceLock::new(),
         });
         let mut registry = Registry::with_prefix("tollgate");
         registry.register_collector(Box::new(Scrape(Arc::clone(&inner))));
@@ -125,6 +132,11 @@ impl Metrics {
         let _ = self.inner.access_log.set(Arc::clone(stats));
     }
 
+    /// Shows what guests keep and the metrics that they define; only the first call counts.
+    pub fn guests(&self, stores: Arc<dyn GuestStores>) {
+        let _ = self.inner.guests.set(stores);
+    }
+
     /// The exposition in the format of [`CONTENT_TYPE`]. Takes time in proportion to the policy:
     /// for the control thread.
     pub fn render(&self) -> String {
@@ -147,11 +159,14 @@ impl Collector for Scrape {
         process::encode_workers(page, &inner.per_worker)?;
         process::encode_control(page, &inner.control)?;
         route::encode(page, &inner.routes.live())?;
-        filter::encode(page, &inner.filters.live())?;
+        let filters = inner.filters.live();
+        filter::encode(page, &filters)?;
+        guest::encode(page, &filters)?;
         upstream::encode(page, &inner.upstreams.live())?;
         tcp::encode(page, &inner.tcp.live())?;
         limiter::encode(page, &inner.limiters.live())?;
-        inner.access_log.get().map_or(Ok(()), |stats| access_log::encode(page, stats))
+        inner.access_log.get().map_or(Ok(()), |stats| access_log::encode(page, stats))?;
+        inner.guests.get().map_or(Ok(()), |stores| stores::encode(page, &**stores))
     }
 }
 

@@ -20,6 +20,10 @@ pub struct WorkerMetrics {
     pub connections_cut: Counter,
     /// Connections open now.
     pub connections_active: Gauge,
+    /// Wasm VMs.
+    pub wasm_vms: Gauge,
+    /// Their memory.
+    pub wasm_memory_bytes: Gauge,
 }
 
 /// Policy swaps.
@@ -126,6 +130,12 @@ pub(super) fn encode_workers(page: &mut Page<'_>, workers: &Sharded<WorkerMetric
     })?;
     page.gauges("client_connections_active", "Client connections open", |family| {
         family.single(workers.sum(|w| w.connections_active.get()))
+    })?;
+    page.gauges("wasm_vms", "Wasm VMs of the policy in force", |family| {
+        family.single(workers.sum(|w| w.wasm_vms.get()))
+    })?;
+    page.gauges("wasm_memory_bytes", "Memory of those VMs", |family| {
+        family.single(workers.sum(|w| w.wasm_memory_bytes.get()))
     })
 }
 

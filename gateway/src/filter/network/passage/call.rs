@@ -96,7 +96,7 @@ impl Passage {
     /// Ends the part of the filter at `position`.
     pub(super) fn end(&mut self, position: usize) {
         let Some(context) = self.parts[position].context.take() else { return };
-        if let Err(failure) = context.end() {
+        if let Err(failure) = self.chain.filters[position].end(&context) {
             // Its reason was kept already.
             self.chain.filters[position].metrics.failure(kind_of(&failure));
             self.failed_at_end(position, Phase::Done, &failure.to_string());

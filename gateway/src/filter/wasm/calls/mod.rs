@@ -5,6 +5,8 @@
 //! 3. It goes out on the worker's own pools, in a task of its own: [`exchange()`].
 //! 4. `reply`: what came, or how it failed, is kept for the guest's callback.
 //!
+//! Each is counted while it is under way and when it has ended ([`Metered`]).
+//!
 //! [`Outbox`] holds the tasks of one VM. A call ends with its reply, with its plugin, or with its VM;
 //! then its connection is closed.
 //!
@@ -12,6 +14,7 @@
 //! response; and bytes of all requests under way of one VM (`load`).
 
 mod load;
+mod metered;
 mod reach;
 mod reply;
 mod request;
@@ -29,6 +32,7 @@ use tokio::task::AbortHandle;
 use tollgate_proxy_wasm::{CallError, CallId, HttpCall};
 
 use load::{Load, Share};
+pub(super) use metered::{Metered, label};
 pub use reach::Reach;
 pub(super) use reply::{HttpReply, Outcome};
 pub(super) use request::http_request;
