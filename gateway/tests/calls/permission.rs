@@ -16,7 +16,7 @@ fn only_what_the_policy_lists() {
         for _ in 0..2 {
             assert_eq!(gateway.get("/").status(), BAD_ARGUMENT, "{upstream}");
         }
-        let help = format!("add it to filters.ask.wasm.allow.{list}");
+        let help = format!("add it to `allow.{list}` of filters.ask");
         let log = gateway.stop().log;
         assert_eq!(log.iter().filter(|line| line.contains(&help)).count(), 1, "{}", log.join("\n"));
     }

@@ -51,11 +51,15 @@ fn try_policy(origin: &Origin, filters: &[(&str, String)]) -> String {
 }
 
 fn policy(origin: &Origin, filters: &[(&str, String)]) -> String {
+    policy_over(&upstream(origin), filters)
+}
+
+/// The same with these upstreams; it forwards to `u`.
+fn policy_over(upstreams: &str, filters: &[(&str, String)]) -> String {
     let names: Vec<_> = filters.iter().map(|(name, _)| *name).collect();
     let definitions: String = filters.iter().map(|(name, filter)| format!("  {name}: {filter}\n")).collect();
     format!(
-        "{}filters:\n{definitions}routes: [{{ name: all, filters: [{}], forward: {{ upstream: u }} }}]\n",
-        upstream(origin),
+        "{upstreams}filters:\n{definitions}routes: [{{ name: all, filters: [{}], forward: {{ upstream: u }} }}]\n",
         names.join(", ")
     )
 }

@@ -48,16 +48,16 @@ fn respond(lua: &Lua) -> Returns {
 
 fn http_call(lua: &Lua) -> Returns {
     let upstream = lua.check_bytes(1);
-    if lua.type_of(2) != ffi::NIL {
+    if !lua.is_absent(2) {
         lua.check_table(2);
     }
+    lua.set_top(2);
     if !Run::is_handler(lua) || !lua.can_yield() {
         return Err(
             "`http_call` works in a handler itself, not in a coroutine, a sort or a replacement".into()
         );
     }
     let call = Call::read(lua, upstream)?;
-    lua.set_top(2);
     let body = match lua.type_of(2) {
         ffi::TABLE => {
             lua.get_raw(2, "body");

@@ -51,7 +51,7 @@ impl Reach {
             return;
         }
         let list = if upstream.contains(':') { "hosts" } else { "upstreams" };
-        let help = format!("add it to filters.{filter}.wasm.allow.{list} to let it");
+        let help = format!("add it to `allow.{list}` of filters.{filter} to let it");
         tracing::warn!(filter, upstream, help, "a filter called a server that it may not reach");
     }
 }
