@@ -1,19 +1,23 @@
 //! Side calls: what a guest asks of other servers, and what they answer.
 //!
-//! 1. A host function (`host/http_call.rs`) reads and checks the guest's arguments and opens the call
-//!    in the VM's table (`host/calls.rs`), which gives it a [`CallId`].
-//! 2. [`Environment::http_call`](crate::Environment::http_call) takes it, or refuses with a
-//!    [`CallError`]. It must not answer at once: a guest is never entered from inside itself.
+//! 1. A host function (`host/http_call.rs`, `host/grpc.rs`, `host/redis.rs`) reads and checks the
+//!    guest's arguments and opens the call in the VM's table (`host/calls.rs`), which gives it a
+//!    [`CallId`].
+//! 2. [`Environment::http_call`](crate::Environment::http_call),
+//!    [`grpc_open`](crate::Environment::grpc_open) or [`redis_call`](crate::Environment::redis_call)
+//!    takes it, or refuses with a [`CallError`]. It must not answer at once: a guest is never entered
+//!    from inside itself.
 //! 3. Later the gateway hands the outcome to
-//!    [`Vm::on_http_call_response`](crate::Vm::on_http_call_response) as a [`CallReply`]. The callback
-//!    runs in the plugin's context, whether or not the stream that asked still lives.
+//!    [`Vm::on_http_call_response`](crate::Vm::on_http_call_response) or its like for the other kinds
+//!    as a [`CallReply`]. The callback runs in the plugin's context, whether or not the stream that
+//!    asked still lives.
 //!
 //! A call belongs to its plugin. It ends by its reply, or by
-//! [`Environment::cancel_call`](crate::Environment::cancel_call), once, when its plugin has gone or
-//! the VM has failed. An id is never delivered twice, and never given to another call while the first
+//! [`Environment::cancel_call`](crate::Environment::cancel_call), once, when the guest cancels it, its
+//! plugin has gone or the VM has failed. An id is never delivered twice, and never given to another call while the first
 //! one is under way.
 //!
-//! **A new kind of call** (gRPC, Redis) is a variant of [`CallKind`] that says which maps and which
+//! **A new kind of call** is a variant of [`CallKind`] that says which maps and which
 //! buffer its callbacks read, a host function that opens it by `Host::open_call`, a method of
 //! `Environment` that takes it, and a method of `Vm` that delivers by `Vm::deliver`. Kinds that answer
 //! more than once look the call up and take it with the last answer.
@@ -45,6 +49,12 @@ impl CallId {
 pub enum CallKind {
     /// One HTTP request, one response.
     Http,
+    /// One gRPC message each way.
+    GrpcCall,
+    /// Any number of gRPC messages each way.
+    GrpcStream,
+    /// One Redis command, one reply.
+    Redis,
 }
 
 impl CallKind {
@@ -52,6 +62,10 @@ impl CallKind {
     pub(crate) const fn shows_map(self, map: CallMap) -> bool {
         match self {
             Self::Http => matches!(map, CallMap::HttpResponseHeaders | CallMap::HttpResponseTrailers),
+            Self::GrpcStream => {
+                matches!(map, CallMap::GrpcInitialMetadata | CallMap::GrpcTrailingMetadata)
+            }
+            Self::GrpcCall | Self::Redis => false,
         }
     }
 
@@ -59,6 +73,8 @@ impl CallKind {
     pub(crate) const fn shows_buffer(self, buffer: BufferType) -> bool {
         match self {
             Self::Http => matches!(buffer, BufferType::HttpCallResponseBody),
+            Self::GrpcCall | Self::GrpcStream => matches!(buffer, BufferType::GrpcCallMessage),
+            Self::Redis => matches!(buffer, BufferType::RedisCallResponse),
         }
     }
 }
@@ -94,6 +110,12 @@ pub enum CallError {
     /// The plugin has as many calls under way as it may.
     #[error("too many calls at once")]
     TooMany,
+    /// What was written to a stream before has not been sent yet.
+    #[error("too much waits to be sent on the stream")]
+    Full,
+    /// The stream takes nothing more from the guest.
+    #[error("the stream has been closed on this side")]
+    Closed,
     /// There is no plugin, or no way to send anything.
     #[error("calls cannot be made now")]
     Unavailable,
@@ -116,7 +138,8 @@ pub trait CallReply: 'static {
     fn body(&self) -> &[u8];
 
     /// What `proxy_get_status` answers: for an HTTP call 0 and no text, or [`BROKEN_CONNECTION`] and
-    /// how it failed; for gRPC its status and message.
+    /// how it failed; for gRPC its status and message, in UTF-8; for Redis 0, or another number and how
+    /// it failed.
     fn status(&self) -> (u32, &[u8]);
 }
 

@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use crate::abi::{LogLevel, MapType, StreamSide};
 use crate::calls::{CallError, CallId, CallKind, HttpCall};
+use crate::grpc::{GrpcCall, MessageEnd};
 use crate::guest_metrics::GuestMetrics;
 use crate::pairs::Pair;
 use crate::plugin::{Plugin, PluginId};
+use crate::redis::{RedisLogin, RedisUpstream};
 use crate::shared_data::SharedData;
 use crate::shared_queue::SharedQueues;
 
@@ -151,13 +153,43 @@ pub trait Environment: 'static {
         call: HttpCall<'_>,
     ) -> Result<(), CallError>;
 
-    /// A call of the plugin was refused, by [`http_call`](Self::http_call) or before it was asked; for
+    /// Makes a gRPC call or opens a stream. What it brings is told later, as [`GrpcCall`] says, never
+    /// from inside this method. May come as early as [`http_call`](Self::http_call).
+    fn grpc_open(&self, id: CallId, plugin: &Plugin, call: GrpcCall<'_>) -> Result<(), CallError>;
+
+    /// Sends a message on a gRPC stream that was opened. What it has no room for yet is refused, with
+    /// [`CallError::Full`]; with [`CallError::Closed`] what comes after the last.
+    fn grpc_send(&self, id: CallId, message: &[u8], end: MessageEnd) -> Result<(), CallError>;
+
+    /// The guest sends nothing more on a gRPC stream, which goes on otherwise.
+    fn grpc_close(&self, id: CallId);
+
+    /// Says how Redis calls of `plugin` to a server log in from now on, and how long they may take.
+    fn redis_init(
+        &self,
+        plugin: &Plugin,
+        upstream: RedisUpstream<'_>,
+        login: RedisLogin<'_>,
+    ) -> Result<(), CallError>;
+
+    /// Sends a Redis command, encoded as Redis takes it. The reply is told later by
+    /// [`Vm::on_redis_call_response`](crate::Vm::on_redis_call_response), never from inside this method.
+    fn redis_call(
+        &self,
+        id: CallId,
+        plugin: &Plugin,
+        upstream: &[u8],
+        command: &[u8],
+    ) -> Result<(), CallError>;
+
+    /// A call of the plugin was refused, by the method for its kind or before that was asked; for
     /// whoever counts them.
     fn call_refused(&self, plugin: &Plugin, kind: CallKind) {
         let _ = (plugin, kind);
     }
 
-    /// The call is of no use any more: its plugin has gone, or the VM has failed.
+    /// The call is of no use any more: the guest has cancelled it, its plugin has gone, or the VM has
+    /// failed.
     fn cancel_call(&self, id: CallId);
 
     /// A guest says that it has failed: the exchange, if there is one, ends by the filter's policy. Like a
@@ -172,9 +204,6 @@ pub trait Environment: 'static {
 
     /// The process-wide metrics of guests.
     fn metrics(&self) -> &GuestMetrics;
-
-    /// A guest called a function that this host does not carry out yet; log each name once.
-    fn unimplemented(&self, function: &'static str);
 }
 
 /// An answer of the guest's own.

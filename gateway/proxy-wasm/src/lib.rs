@@ -17,19 +17,21 @@
 //! * No file, no socket, no environment but what [`VmSpec`] gives.
 //! * A trap or a spent budget fails the VM for good; nothing is called in it any more.
 //!
-//! Side calls (`proxy_http_call`) are told of in [`calls`]. `proxy_grpc_*` resolve but are not carried
-//! out yet; they report themselves through [`Environment::unimplemented`].
+//! Side calls (`proxy_http_call`, `proxy_grpc_*`, and `proxy_redis_*` of Higress) are told of in
+//! [`calls`], what is particular about gRPC in [`grpc`].
 
 mod abi;
 pub mod calls;
 mod capabilities;
 mod environment;
+pub mod grpc;
 mod guest_metrics;
 mod host;
 mod host_calls;
 mod limits;
 mod pairs;
 mod plugin;
+mod redis;
 mod shared_data;
 mod shared_queue;
 mod vm;
@@ -41,11 +43,13 @@ pub use environment::{
     BufferError, Environment, FaultKind, GuestFault, LocalResponse, MapError, PropertyError, Refusal,
     RefusalReason, Stream, StreamKind,
 };
+pub use grpc::{GrpcCall, GrpcKind, GrpcUpstream, MessageEnd};
 pub use guest_metrics::{GuestMetrics, HISTOGRAM_BOUNDS, MetricValue};
 pub use host::{HostFunctions, Support};
 pub use host_calls::{HOST_FUNCTIONS, HostCalls};
 pub use pairs::{Pair, encode as encode_pairs};
 pub use plugin::{ContextId, Plugin, PluginId, PluginSpec, VmSpec};
+pub use redis::{RedisLogin, RedisUpstream};
 pub use shared_data::{SharedData, SharedDataLimits};
 pub use shared_queue::{QueueId, QueueReader, QueueTurn, SharedQueueLimits, SharedQueues};
 pub use vm::error::{Failure, GuestLog, StartError};

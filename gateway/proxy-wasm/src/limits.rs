@@ -39,3 +39,5 @@ pub(crate) const DECLARED_PROPERTIES_MAX: usize = 64;
 pub(crate) const SCRATCH_BYTES_KEPT: usize = 64 << 10;
 /// The name of a server in a side call.
 pub(crate) const UPSTREAM_NAME_BYTES_MAX: usize = 4 << 10;
+/// The name of a gRPC service or method.
+pub(crate) const GRPC_NAME_BYTES_MAX: usize = 4 << 10;

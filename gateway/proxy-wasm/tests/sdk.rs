@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use support::exchange::pairs;
 use support::{Env, Exchange, guarded, module, plugin_spec, start};
 use tollgate_proxy_wasm::{
-    Action, ContextId, Failure, MapType, MetricValue, PauseKind, Refusal, RefusalReason, StartError,
-    StreamSide, Vm,
+    Action, CallMap, CallReply, ContextId, Failure, MapType, MetricValue, PauseKind, Refusal, RefusalReason,
+    StartError, StreamSide, Vm,
 };
 use tollgate_wasmedge::{Module, OptLevel, Trap};
 
@@ -145,10 +145,71 @@ fn side_calls_are_errors_not_panics() {
         |_, env, exchange, _, result| {
             assert_eq!(result, Ok(Action::Continue), "{:?}", env.take_messages());
             assert_eq!(*exchange.resumed.borrow(), [StreamSide::Request]);
-            assert!(env.unimplemented.borrow().contains(&"proxy_grpc_call"));
         },
         "/side-calls",
     );
+}
+
+/// What the SDK is told fits what it expects: it panics on most that does not.
+#[test]
+fn grpc_calls_and_streams() {
+    request(
+        |vm, env, _, _, result| {
+            assert!(matches!(result, Ok(Action::Pause(_))), "{:?}", env.take_messages());
+            let (call, stream) = ("s.S/M k=v", "s.S/M k=v stream");
+            let calls = [&format!("{call} m Some(250ms)"), &format!("{call}  Some(250ms)")];
+            assert_eq!(env.asked.take(), [calls[0], calls[1], stream, stream, " Last"]);
+            let ids: Vec<_> = env.opened.take().into_iter().map(|(id, _)| id).collect();
+            assert_eq!(env.cancelled.take(), [ids[3]]);
+            let tell = |reply: GrpcReply| Rc::new(reply);
+            vm.on_grpc_message(ids[0], tell(GrpcReply { message: "hello", ..GrpcReply::default() })).unwrap();
+            vm.on_grpc_close(ids[1], tell(GrpcReply { status: 5, ..GrpcReply::default() })).unwrap();
+            vm.on_grpc_initial_metadata(ids[2], tell(GrpcReply::default())).unwrap();
+            vm.on_grpc_message(ids[2], tell(GrpcReply { message: "one", ..GrpcReply::default() })).unwrap();
+            assert_eq!(env.asked.take(), ["one More", "close"]);
+            vm.on_grpc_trailing_metadata(ids[2], tell(GrpcReply::default())).unwrap();
+            vm.on_grpc_close(ids[2], tell(GrpcReply::default())).unwrap();
+            let expected = [
+                "call 0 hello (0, None)",
+                "call 5  (5, Some(\"why\"))",
+                "initial 1 [(\"k\", [118])] Some([118])",
+                "message one",
+                "trailing 1 [(\"k\", [118])]",
+                "close 0 (0, None)",
+            ];
+            assert_eq!(env.take_messages(), expected);
+        },
+        "/grpc",
+    );
+}
+
+/// One thing that a gRPC call brings. Its metadata are one pair, a failure has a text.
+#[derive(Default)]
+struct GrpcReply {
+    message: &'static str,
+    status: u32,
+}
+
+impl CallReply for GrpcReply {
+    fn map_len(&self, _: CallMap) -> usize {
+        1
+    }
+
+    fn map_pairs(&self, _: CallMap, f: &mut dyn FnMut(&[u8], &[u8])) {
+        f(b"k", b"v");
+    }
+
+    fn map_get(&self, _: CallMap, _: &[u8]) -> Option<&[u8]> {
+        Some(b"v")
+    }
+
+    fn body(&self) -> &[u8] {
+        self.message.as_bytes()
+    }
+
+    fn status(&self) -> (u32, &[u8]) {
+        (self.status, if self.status == 0 { b"" } else { b"why" })
+    }
 }
 
 #[test]

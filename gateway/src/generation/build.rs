@@ -10,14 +10,14 @@ use super::blueprint::Blueprint;
 use super::modules::wasm_filters;
 use super::retire::{Retirements, Serving};
 use super::tcp::Serves;
-use crate::filter::wasm::{Environment, Guests, Plugin, Reach, VmKey, VmSlot};
+use crate::filter::wasm::{Environment, Guests, Plugin, Reach, Server, VmKey, VmSlot};
 use crate::filter::{Chain, FilterInstance, Kind, Shadows};
 use crate::policy::Policy;
 use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Filter, FilterKind, WasmFilter};
 use crate::policy::listener::ListenerId;
 use crate::policy::route::{Action, DirectResponse, Redirect, Route};
-use crate::policy::upstream::Upstream;
+use crate::policy::upstream::{Protocol, Upstream};
 use crate::proxy::Outgoing;
 use crate::telemetry::metrics::{Handle, RouteMetrics, UpstreamMetrics, WorkerMetrics};
 use crate::upstream::{Courier, EndpointName, UpstreamPool, Upstreams};
@@ -224,10 +224,16 @@ fn instance(
 /// What the filter may call.
 fn reach(filter: &Filter, upstreams: &Upstreams<Outgoing>, hosts: &Upstreams<Outgoing>) -> Reach {
     let FilterKind::Wasm(wasm) = &filter.kind else { return Reach::default() };
-    let courier = |pools: &Upstreams<Outgoing>, name: &str| {
-        pools.get(name).map(|pool| Rc::clone(pool) as Rc<dyn Courier>)
+    let upstream = |name: &str| match upstreams.get(name) {
+        Some(pool) => Some(match pool.definition().protocol {
+            Protocol::Http2 => Server::Http2(Rc::clone(pool) as Rc<dyn Courier>),
+            Protocol::Http1 | Protocol::Redis => Server::Http1(Rc::clone(pool) as Rc<dyn Courier>),
+        }),
+        None => upstreams.redis(name).map(|redis| Server::Redis(Rc::clone(redis))),
     };
-    Reach::new(&wasm.allow, |name| courier(upstreams, name), |name| courier(hosts, name))
+    // What a host speaks is for its caller to know.
+    let host = |name: &str| hosts.get(name).map(|pool| Server::Http2(Rc::clone(pool) as Rc<dyn Courier>));
+    Reach::new(&wasm.allow, upstream, host)
 }
 
 /// An upstream with all defaults for each server that a filter may call by `host:port`.

@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use tollgate_proxy_wasm::{
-    BufferError, CallError, CallId, Capabilities, Environment, GuestFault, GuestMetrics, HostFunctions,
-    HttpCall, LocalResponse, LogLevel, MapError, MapType, Pair, Plugin, PluginId, PropertyError, Refusal,
-    SharedData, SharedQueues, Stream, StreamSide, Vm, VmSpec,
+    BufferError, CallError, CallId, Capabilities, Environment, GrpcCall, GuestFault, GuestMetrics,
+    HostFunctions, HttpCall, LocalResponse, LogLevel, MapError, MapType, MessageEnd, Pair, Plugin, PluginId,
+    PropertyError, RedisLogin, RedisUpstream, Refusal, SharedData, SharedQueues, Stream, StreamSide, Vm,
+    VmSpec,
 };
 use tollgate_wasmedge::run_guarded;
 
@@ -174,10 +175,30 @@ impl Environment for Nowhere {
         _: Option<&NoStream>,
         call: HttpCall<'_>,
     ) -> Result<(), CallError> {
-        match reaches(&self.allow.borrow(), call.upstream) {
-            true => Ok(()),
-            false => Err(CallError::Upstream),
-        }
+        self.reaches([call.upstream])
+    }
+
+    fn grpc_open(&self, _: CallId, _: &Plugin, call: GrpcCall<'_>) -> Result<(), CallError> {
+        self.reaches(call.upstream.names())
+    }
+
+    fn grpc_send(&self, _: CallId, _: &[u8], _: MessageEnd) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    fn grpc_close(&self, _: CallId) {}
+
+    fn redis_init(
+        &self,
+        _: &Plugin,
+        upstream: RedisUpstream<'_>,
+        _: RedisLogin<'_>,
+    ) -> Result<(), CallError> {
+        self.reaches([upstream.name])
+    }
+
+    fn redis_call(&self, _: CallId, _: &Plugin, upstream: &[u8], _: &[u8]) -> Result<(), CallError> {
+        self.reaches([upstream])
     }
 
     fn cancel_call(&self, _: CallId) {}
@@ -197,8 +218,15 @@ impl Environment for Nowhere {
     fn metrics(&self) -> &GuestMetrics {
         &self.metrics
     }
+}
 
-    fn unimplemented(&self, _: &'static str) {}
+impl Nowhere {
+    /// Whether the filter that is being started may reach one of these.
+    fn reaches<'a>(&self, names: impl IntoIterator<Item = &'a [u8]>) -> Result<(), CallError> {
+        let allow = self.allow.borrow();
+        let is_listed = names.into_iter().any(|name| reaches(&allow, name));
+        if is_listed { Ok(()) } else { Err(CallError::Upstream) }
+    }
 }
 
 /// Whether `allow` lists the server.

@@ -18,7 +18,8 @@
 //! looked at when it is used and by the sweep.
 //!
 //! Those that have all of a request in hand, such as guests that call out, send it through
-//! [`Courier`], which does not ask what body the pool's routes send (`whole`).
+//! [`Courier`], which does not ask what body the pool's routes send (`whole`). It carries bodies that are
+//! written while they are sent as well (`feed`).
 //!
 //! Limits: idle connections per endpoint and worker (`idle_connections_max`), their age
 //! (`idle_timeout`), response heads of 64 KiB and 100 fields, eight connection attempts per
@@ -32,6 +33,7 @@ mod body;
 mod connect;
 mod connection;
 mod error;
+mod feed;
 mod http2;
 mod pick;
 mod pool;
@@ -57,6 +59,7 @@ use http_body::Body;
 
 pub use self::body::PooledBody;
 pub use self::error::{Blame, EndpointName, Retry, SendError, Sent};
+pub use self::feed::{FedBody, Feed, FeedError, feed};
 pub use self::pool::UpstreamPool;
 pub use self::redis::{Command, CommandError, Login, RedisBounds, RedisError, RedisUpstream, ReplyError};
 pub use self::send::{Answer, ConnectionUse};

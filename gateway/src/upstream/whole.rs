@@ -1,5 +1,5 @@
-//! Messages that are all there, for those that call out beside the routes: a request with its body in
-//! hand, and a pool that takes it on the connections of its routes.
+//! Messages for those that call out beside the routes: a request with its body in hand, or one whose
+//! body is written as it goes, and a pool that takes it on the connections of its routes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,15 +10,17 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 
-use super::{BoxError, RequestStream, SendError, UpstreamPool};
+use super::{BoxError, FedBody, RequestStream, SendError, UpstreamPool};
 
-/// What a pool sends: the body of a route's request, or one that is all there.
+/// What a pool sends: the body of a route's request, or of a call beside the routes.
 #[derive(Debug)]
 pub enum Payload<B> {
     /// A route's, streamed.
     Stream(B),
     /// All there.
     Whole(WholeBody),
+    /// Written while it is sent.
+    Fed(FedBody),
 }
 
 /// A body that is all there. With trailers, HTTP/1.1 sends it in chunks, and only those that the field
@@ -55,6 +57,7 @@ impl<B: RequestStream> Body for Payload<B> {
         match &mut *self {
             Self::Stream(body) => Pin::new(body).poll_frame(cx),
             Self::Whole(body) => Poll::Ready(body.next_frame().map(Ok)),
+            Self::Fed(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -62,6 +65,7 @@ impl<B: RequestStream> Body for Payload<B> {
         match self {
             Self::Stream(body) => body.is_end_stream(),
             Self::Whole(body) => body.data.is_empty() && body.trailers.is_none(),
+            Self::Fed(body) => body.is_end_stream(),
         }
     }
 
@@ -69,6 +73,7 @@ impl<B: RequestStream> Body for Payload<B> {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Stream(body) => body.size_hint(),
+            Self::Fed(body) => body.size_hint(),
             Self::Whole(WholeBody { trailers: Some(_), .. }) => SizeHint::default(),
             Self::Whole(body) => SizeHint::with_exact(body.data.len() as u64),
         }
@@ -86,6 +91,13 @@ pub trait Courier {
         self: Rc<Self>,
         request: Request<WholeBody>,
     ) -> Pin<Box<dyn Future<Output = Result<WholeResponse, SendError>>>>;
+
+    /// Sends a request over HTTP/2, whatever the pool speaks otherwise, and waits for the head of the
+    /// response for as long as it takes.
+    fn carry_http2(
+        self: Rc<Self>,
+        request: Request<FedBody>,
+    ) -> Pin<Box<dyn Future<Output = Result<WholeResponse, SendError>>>>;
 }
 
 impl<B: RequestStream> Courier for UpstreamPool<Payload<B>> {
@@ -95,6 +107,17 @@ impl<B: RequestStream> Courier for UpstreamPool<Payload<B>> {
     ) -> Pin<Box<dyn Future<Output = Result<WholeResponse, SendError>>>> {
         Box::pin(async move {
             let answer = self.send(request.map(Payload::Whole)).await?;
+            Ok(answer.response.map(|body| Box::pin(body) as _))
+        })
+    }
+
+    fn carry_http2(
+        self: Rc<Self>,
+        request: Request<FedBody>,
+    ) -> Pin<Box<dyn Future<Output = Result<WholeResponse, SendError>>>> {
+        Box::pin(async move {
+            let candidates = self.turn.take(self.endpoints.len(), None);
+            let answer = self.send_http2(candidates, request.map(Payload::Fed), None).await?;
             Ok(answer.response.map(|body| Box::pin(body) as _))
         })
     }

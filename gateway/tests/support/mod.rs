@@ -4,6 +4,7 @@
 //! * [`Gateway`]: the binary with a policy, on ports of its own; killed when dropped.
 //! * [`Origin`]: an upstream. It sees every byte and may answer with any, late, half or never.
 //! * [`Http2Origin`]: an upstream that speaks HTTP/2, and gRPC with it.
+//! * [`Redis`]: a real redis-server.
 //! * [`Client`]: a connection to the gateway.
 //! * [`Gate`]: lets one side wait for the other.
 //! * [`guest`]: Wasm modules, the shipped ones and small ones in WAT.
@@ -20,6 +21,7 @@ pub mod guest;
 mod http2;
 mod message;
 mod origin;
+mod redis;
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,7 @@ pub use gateway::{FORWARD_ALL, Gateway, Options, PREAMBLE, Stopped, upstream};
 pub use http2::{Http2Exchange, Http2Origin};
 pub use message::{Message, Wire};
 pub use origin::{Exchange, Next, Origin, deaf_address, refusing_address, response};
+pub use redis::Redis;
 
 /// How long anything that must happen may take, on a machine that has much else to do.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -79,6 +79,8 @@ wire_enum! {
         VmConfiguration = 6,
         PluginConfiguration = 7,
         ForeignFunctionArguments = 8,
+        /// Higress's dialect.
+        RedisCallResponse = 9,
     }
 }
 

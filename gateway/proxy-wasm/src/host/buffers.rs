@@ -50,9 +50,9 @@ impl<E: Environment> Source<E> {
             BufferType::PluginConfiguration => {
                 host.plugin().map(|plugin| Self::Configuration(Arc::clone(&plugin.spec().configuration)))
             }
-            BufferType::HttpCallResponseBody | BufferType::GrpcCallMessage => {
-                host.call_message(buffer).map(Self::Reply)
-            }
+            BufferType::HttpCallResponseBody
+            | BufferType::GrpcCallMessage
+            | BufferType::RedisCallResponse => host.call_message(buffer).map(Self::Reply),
             BufferType::ForeignFunctionArguments => None,
         }
     }

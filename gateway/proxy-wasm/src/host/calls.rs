@@ -53,6 +53,12 @@ impl Calls {
         self.outstanding.get(&id).copied().filter(|call| call.kind == kind)
     }
 
+    /// A call that a guest names, if it is under way.
+    fn named(&self, id: u32) -> Option<(CallId, Outstanding)> {
+        let id = CallId::new(NonZeroU32::new(id)?);
+        self.outstanding.get(&id).map(|call| (id, *call))
+    }
+
     /// Ends a call, if it is of this kind and under way.
     pub(crate) fn take(&mut self, id: CallId, kind: CallKind) -> Option<Outstanding> {
         self.look_up(id, kind)?;
@@ -115,6 +121,26 @@ impl<E: Environment> Host<E> {
         self.log(LogLevel::Warn, format!("{function} refused: {error}").as_bytes());
         if let Some(plugin) = self.plugin() {
             self.env.call_refused(&plugin, kind);
+        }
+    }
+
+    /// The call that the active plugin names, if it is one of its own and under way: plugins that share
+    /// a VM do not end each other's.
+    pub(super) fn own_call(&self, id: u32) -> Option<(CallId, CallKind)> {
+        let plugin = self.plugin()?;
+        let (id, call) = self.calls.borrow().named(id)?;
+        (call.plugin == plugin.id()).then_some((id, call.kind))
+    }
+
+    /// The kind of a call under way.
+    pub(crate) fn kind_of(&self, id: CallId) -> Option<CallKind> {
+        self.calls.borrow().named(id.get()).map(|(_, call)| call.kind)
+    }
+
+    /// The guest has no use for the call any more.
+    pub(super) fn cancel_call(&self, id: CallId) {
+        if self.calls.borrow_mut().remove(id).is_some() {
+            self.env.cancel_call(id);
         }
     }
 

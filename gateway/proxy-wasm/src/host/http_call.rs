@@ -83,7 +83,11 @@ fn read<R>(
 fn status_for(error: CallError) -> Status {
     match error {
         CallError::Upstream | CallError::Malformed => Status::BadArgument,
-        CallError::TooLarge | CallError::TooMany | CallError::Unavailable => Status::InternalFailure,
+        CallError::TooLarge
+        | CallError::TooMany
+        | CallError::Full
+        | CallError::Closed
+        | CallError::Unavailable => Status::InternalFailure,
     }
 }
 

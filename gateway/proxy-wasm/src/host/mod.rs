@@ -12,6 +12,7 @@
 mod buffers;
 pub(crate) mod calls;
 mod foreign;
+mod grpc;
 mod headers;
 mod http_call;
 mod lifecycle;
@@ -20,9 +21,9 @@ mod memory;
 mod metrics;
 mod properties;
 mod queues;
+mod redis;
 mod refused;
 mod shared;
-mod side_calls;
 mod support;
 mod upstreams;
 mod wasi;
@@ -131,8 +132,9 @@ fn link<E: Environment>(mut linker: Linker<State<E>>, allowed: Capabilities) -> 
     foreign::link(&mut linker);
     metrics::link(&mut linker);
     http_call::link(&mut linker);
-    side_calls::link(&mut linker);
     upstreams::link(&mut linker);
+    grpc::link(&mut linker);
+    redis::link(&mut linker);
     wasi::link(&mut linker);
     refused::link(&mut linker, allowed);
     linker

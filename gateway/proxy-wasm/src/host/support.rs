@@ -60,7 +60,6 @@ impl<E: Environment> HostFunctions<E> {
         let support = match ty {
             None => Support::Unknown,
             Some(_) if is_wasi && REFUSED_WASI.contains(&name) => Support::Refused,
-            Some(_) if super::side_calls::REFUSED.contains(&name) => Support::Refused,
             Some(_) => Support::Served,
         };
         (support, ty)

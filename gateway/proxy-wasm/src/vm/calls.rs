@@ -36,7 +36,7 @@ impl<E: Environment> Vm<E> {
     }
 
     /// Runs `callback` while the guest may read `reply`.
-    fn deliver(
+    pub(super) fn deliver(
         &self,
         kind: CallKind,
         reply: Rc<dyn CallReply>,
@@ -51,6 +51,6 @@ impl<E: Environment> Vm<E> {
 }
 
 /// Replies are limited by the gateway, far below 4 GiB.
-fn length(count: usize) -> u32 {
+pub(super) fn length(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -26,6 +26,13 @@ pub(super) mod name {
     pub(in crate::vm) const UPSTREAM_CLOSE: &str = "proxy_on_upstream_connection_close";
     pub(in crate::vm) const QUEUE_READY: &str = "proxy_on_queue_ready";
     pub(in crate::vm) const HTTP_CALL_RESPONSE: &str = "proxy_on_http_call_response";
+    pub(in crate::vm) const GRPC_RECEIVE_INITIAL_METADATA: &str = "proxy_on_grpc_receive_initial_metadata";
+    pub(in crate::vm) const GRPC_RECEIVE: &str = "proxy_on_grpc_receive";
+    pub(in crate::vm) const GRPC_RECEIVE_TRAILING_METADATA: &str = "proxy_on_grpc_receive_trailing_metadata";
+    /// What the C++ SDK's header calls the one before.
+    pub(in crate::vm) const GRPC_TRAILING_METADATA: &str = "proxy_on_grpc_trailing_metadata";
+    pub(in crate::vm) const GRPC_CLOSE: &str = "proxy_on_grpc_close";
+    pub(in crate::vm) const REDIS_CALL_RESPONSE: &str = "proxy_on_redis_call_response";
     pub(in crate::vm) const REQUEST_HEADERS: &str = "proxy_on_request_headers";
     pub(in crate::vm) const REQUEST_BODY: &str = "proxy_on_request_body";
     pub(in crate::vm) const REQUEST_TRAILERS: &str = "proxy_on_request_trailers";
@@ -39,6 +46,7 @@ pub(super) mod name {
 
 pub(super) type U2 = (u32, u32);
 pub(super) type U3 = (u32, u32, u32);
+pub(super) type U4 = (u32, u32, u32, u32);
 pub(super) type U5 = (u32, u32, u32, u32, u32);
 
 /// The callbacks of the ABI that the module has; all are optional.
@@ -55,6 +63,11 @@ pub(super) struct Exports {
     pub(super) queue_ready: Option<Func<U2, ()>>,
     pub(super) request_headers: Option<HeadersCallback>,
     pub(super) http_call_response: Option<Func<U5, ()>>,
+    pub(super) grpc_receive_initial_metadata: Option<Func<U3, ()>>,
+    pub(super) grpc_receive: Option<Func<U3, ()>>,
+    pub(super) grpc_receive_trailing_metadata: (&'static str, Option<Func<U3, ()>>),
+    pub(super) grpc_close: Option<Func<U3, ()>>,
+    pub(super) redis_call_response: Option<Func<U4, ()>>,
     pub(super) request_body: Option<Func<U3, u32>>,
     pub(super) request_trailers: Option<Func<U2, u32>>,
     pub(super) response_headers: Option<HeadersCallback>,
@@ -139,6 +152,14 @@ impl Exports {
             queue_ready: find.func(name::QUEUE_READY)?,
             request_headers: HeadersCallback::find(&find, name::REQUEST_HEADERS, abi)?,
             http_call_response: find.func(name::HTTP_CALL_RESPONSE)?,
+            grpc_receive_initial_metadata: find.func(name::GRPC_RECEIVE_INITIAL_METADATA)?,
+            grpc_receive: find.func(name::GRPC_RECEIVE)?,
+            grpc_receive_trailing_metadata: match find.func(name::GRPC_RECEIVE_TRAILING_METADATA)? {
+                Some(function) => (name::GRPC_RECEIVE_TRAILING_METADATA, Some(function)),
+                None => (name::GRPC_TRAILING_METADATA, find.func(name::GRPC_TRAILING_METADATA)?),
+            },
+            grpc_close: find.func(name::GRPC_CLOSE)?,
+            redis_call_response: find.func(name::REDIS_CALL_RESPONSE)?,
             request_body: find.func(name::REQUEST_BODY)?,
             request_trailers: find.func(name::REQUEST_TRAILERS)?,
             response_headers: HeadersCallback::find(&find, name::RESPONSE_HEADERS, abi)?,

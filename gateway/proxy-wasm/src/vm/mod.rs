@@ -17,6 +17,7 @@ mod connection;
 pub(crate) mod contexts;
 pub(crate) mod error;
 mod exports;
+mod grpc;
 mod start;
 
 use std::cell::{OnceCell, RefCell};

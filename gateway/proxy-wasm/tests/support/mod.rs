@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use exchange::Pairs;
 use tollgate_proxy_wasm::{
-    CallError, CallId, Capabilities, Environment, GuestFault, GuestMetrics, HostFunctions, HttpCall,
-    LogLevel, Pair, Plugin, PluginId, PluginSpec, SharedData, SharedQueues, StartError, Vm, VmSpec,
+    CallError, CallId, Capabilities, Environment, GrpcCall, GrpcKind, GuestFault, GuestMetrics,
+    HostFunctions, HttpCall, LogLevel, MessageEnd, Pair, Plugin, PluginId, PluginSpec, RedisLogin,
+    RedisUpstream, SharedData, SharedQueues, StartError, Vm, VmSpec,
 };
 use tollgate_wasmedge::Module;
 
@@ -45,12 +46,14 @@ pub struct Env {
     pub level: Cell<LogLevel>,
     pub lines: RefCell<Vec<Line>>,
     pub ticks: RefCell<Vec<(PluginId, Option<Duration>)>>,
-    pub unimplemented: RefCell<Vec<&'static str>>,
     /// Calls that were sent, and those that were cancelled.
     pub sent: RefCell<Vec<Sent>>,
     pub cancelled: RefCell<Vec<CallId>>,
     /// Failures that guests told of, and whether in a stream.
     pub faults: RefCell<Vec<(bool, GuestFault)>>,
+    /// Calls by gRPC and to Redis, and all that was asked for them, as text.
+    pub opened: RefCell<Vec<(CallId, PluginId)>>,
+    pub asked: RefCell<Vec<String>>,
     pub shared: Arc<SharedData>,
     pub queues: Arc<SharedQueues>,
     pub metrics: Arc<GuestMetrics>,
@@ -62,10 +65,11 @@ impl Env {
             level: Cell::new(LogLevel::Trace),
             lines: RefCell::default(),
             ticks: RefCell::default(),
-            unimplemented: RefCell::default(),
             sent: RefCell::default(),
             cancelled: RefCell::default(),
             faults: RefCell::default(),
+            opened: RefCell::default(),
+            asked: RefCell::default(),
             shared: Arc::default(),
             queues: Arc::default(),
             metrics: Arc::default(),
@@ -122,6 +126,72 @@ impl Environment for Env {
         Ok(())
     }
 
+    fn grpc_open(&self, id: CallId, plugin: &Plugin, call: GrpcCall<'_>) -> Result<(), CallError> {
+        if !call.upstream.names().any(|name| name == b"known") {
+            return Err(CallError::Upstream);
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let metadata = call.metadata.iter().map(|(name, value)| format!(" {}={}", text(name), text(value)));
+        let kind = match call.kind {
+            GrpcKind::Unary { message, timeout } => format!("{} {timeout:?}", text(message)),
+            GrpcKind::Stream => "stream".to_owned(),
+        };
+        let call =
+            format!("{}/{}{} {kind}", text(call.service), text(call.method), metadata.collect::<String>());
+        self.opened.borrow_mut().push((id, plugin.id()));
+        self.asked.borrow_mut().push(call);
+        Ok(())
+    }
+
+    fn grpc_send(&self, _: CallId, message: &[u8], end: MessageEnd) -> Result<(), CallError> {
+        match message {
+            b"full" => Err(CallError::Full),
+            message => {
+                self.asked.borrow_mut().push(format!("{} {end:?}", String::from_utf8_lossy(message)));
+                Ok(())
+            }
+        }
+    }
+
+    fn grpc_close(&self, _: CallId) {
+        self.asked.borrow_mut().push("close".to_owned());
+    }
+
+    fn redis_init(
+        &self,
+        _: &Plugin,
+        upstream: RedisUpstream<'_>,
+        login: RedisLogin<'_>,
+    ) -> Result<(), CallError> {
+        if upstream.name != b"known" {
+            return Err(CallError::Upstream);
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.asked.borrow_mut().push(format!(
+            "{} {} {} {:?}",
+            upstream.database,
+            text(login.user),
+            text(login.password),
+            login.timeout
+        ));
+        Ok(())
+    }
+
+    fn redis_call(
+        &self,
+        id: CallId,
+        plugin: &Plugin,
+        upstream: &[u8],
+        command: &[u8],
+    ) -> Result<(), CallError> {
+        if upstream != b"known" {
+            return Err(CallError::Upstream);
+        }
+        self.opened.borrow_mut().push((id, plugin.id()));
+        self.asked.borrow_mut().push(String::from_utf8_lossy(command).into_owned());
+        Ok(())
+    }
+
     fn cancel_call(&self, id: CallId) {
         self.cancelled.borrow_mut().push(id);
     }
@@ -140,10 +210,6 @@ impl Environment for Env {
 
     fn metrics(&self) -> &GuestMetrics {
         &self.metrics
-    }
-
-    fn unimplemented(&self, function: &'static str) {
-        self.unimplemented.borrow_mut().push(function);
     }
 }
 

@@ -1,24 +1,25 @@
 //! What surrounds one VM: log, timers, calls, shared state.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 use tollgate_proxy_wasm::{
-    CallError, CallId, CallKind, GuestFault, GuestMetrics, HttpCall, LogLevel, Plugin, PluginId, SharedData,
-    SharedQueues,
+    CallError, CallId, CallKind, GrpcCall, GrpcKind, GuestFault, GuestMetrics, HttpCall, LogLevel,
+    MessageEnd, Plugin, PluginId, RedisLogin, RedisUpstream, SharedData, SharedQueues,
 };
 
-use super::calls::{self, Bounds, Metered, Outbox};
+use super::calls::{self, Bounds, Metered, Outbox, grpc, redis};
 use super::lines::{LINES_PER_SECOND, Line, LineLimit};
 use super::network::GuestStream;
 use super::plugin::Plugin as Filter;
 use super::slot::VmSlot;
 use crate::filter::record::Recorder;
 use crate::telemetry::metrics::GuestStores;
+use crate::upstream::{FeedError, feed};
 
 /// A timer never goes off more often than this, whatever the guest asks.
 const TICK_MIN: Duration = Duration::from_millis(10);
@@ -34,7 +35,6 @@ pub struct Guests {
     pub metrics: GuestMetrics,
     /// What is recorded of a filter, if anything is.
     pub recorder: Arc<Recorder>,
-    unimplemented: Mutex<HashSet<&'static str>>,
 }
 
 impl GuestStores for Guests {
@@ -171,18 +171,114 @@ impl tollgate_proxy_wasm::Environment for Environment {
         let filter = self.filter(plugin).ok_or(CallError::Unavailable)?;
         let limits = &filter.definition().calls;
         let request = calls::http_request(&call, limits.request_bytes_max)?;
-        let courier = filter.reach().find(filter.name(), call.upstream).ok_or(CallError::Upstream)?;
-        let room = self.outbox.admit(&call)?;
-        let bounds = Bounds {
-            timeout: call.timeout.map_or(limits.timeout, |asked| asked.min(limits.timeout)),
-            response_bytes_max: usize::try_from(limits.response_bytes_max).unwrap_or(usize::MAX),
-        };
+        let courier = filter.reach().http(filter.name(), call.upstream).ok_or(CallError::Upstream)?;
+        let room = self.outbox.admit(calls::bytes_of(&call))?;
+        let work = calls::exchange(courier, request, Bounds::of(limits, call.timeout), room);
         let (slot, build, plugin) = (self.slot.clone(), self.build, plugin.id());
         let metered = Metered::begin(filter.metrics(), CallKind::Http);
-        self.outbox.start(id, calls::exchange(courier, request, bounds, room), move |reply| {
+        self.outbox.start(id, None, work, move |reply| {
             metered.end(reply.outcome());
             if let Some(slot) = slot.upgrade() {
                 slot.http_call_ended(build, plugin, id, reply);
+            }
+        });
+        Ok(())
+    }
+
+    fn grpc_open(&self, id: CallId, plugin: &Plugin, call: GrpcCall<'_>) -> Result<(), CallError> {
+        let filter = self.filter(plugin).ok_or(CallError::Unavailable)?;
+        let limits = &filter.definition().calls;
+        let (feed, body) = feed(grpc::room_for(limits.request_bytes_max));
+        let names: Vec<_> = call.upstream.names().collect();
+        let courier = filter.reach().grpc(filter.name(), &names).ok_or(CallError::Upstream)?;
+        let metadata = calls::bytes_of_fields(call.metadata);
+        let (slot, build, plugin) = (self.slot.clone(), self.build, plugin.id());
+        let tell = move |reply| {
+            if let Some(slot) = slot.upgrade() {
+                slot.grpc_told(build, plugin, id, reply);
+            }
+        };
+        match call.kind {
+            GrpcKind::Unary { message, timeout } => {
+                let bounds = Bounds::of(limits, timeout);
+                let request = grpc::grpc_request(&call, Some(bounds.timeout), body)?;
+                let message = grpc::framed(message).ok_or(CallError::TooLarge)?;
+                let room = self.outbox.admit(metadata + message.len())?;
+                feed.push(message, ()).map_err(|_| CallError::TooLarge)?;
+                feed.end();
+                let metered = Metered::begin(filter.metrics(), CallKind::GrpcCall);
+                self.outbox.start(id, None, grpc::unary(courier, request, bounds, room), move |reply| {
+                    metered.end(reply.outcome());
+                    tell(reply);
+                });
+            }
+            GrpcKind::Stream => {
+                let bytes_max = Bounds::of(limits, None).response_bytes_max;
+                let request = grpc::grpc_request(&call, None, body)?;
+                let room = self.outbox.admit(metadata)?;
+                let work = grpc::stream(courier, request, bytes_max, room, tell.clone());
+                let metered = Metered::begin(filter.metrics(), CallKind::GrpcStream);
+                self.outbox.start(id, Some(feed), work, move |reply| {
+                    metered.end(reply.outcome());
+                    tell(reply);
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn grpc_send(&self, id: CallId, message: &[u8], end: MessageEnd) -> Result<(), CallError> {
+        let message = grpc::framed(message).ok_or(CallError::TooLarge)?;
+        let room = self.outbox.admit(message.len()).map_err(|_| CallError::Full)?;
+        let pushed = self.outbox.feed(id, |feed| {
+            feed.push(message, room)?;
+            match end {
+                MessageEnd::More => {}
+                MessageEnd::Last => feed.end(),
+            }
+            Ok(())
+        });
+        pushed.unwrap_or(Err(FeedError::Closed)).map_err(|error| match error {
+            FeedError::Full => CallError::Full,
+            FeedError::Closed => CallError::Closed,
+        })
+    }
+
+    fn grpc_close(&self, id: CallId) {
+        self.outbox.feed(id, |feed| feed.end());
+    }
+
+    fn redis_init(
+        &self,
+        plugin: &Plugin,
+        upstream: RedisUpstream<'_>,
+        login: RedisLogin<'_>,
+    ) -> Result<(), CallError> {
+        let filter = self.filter(plugin).ok_or(CallError::Unavailable)?;
+        filter.reach().redis(filter.name(), upstream.name).ok_or(CallError::Upstream)?;
+        filter.redis().set(upstream.name, upstream.database, login)
+    }
+
+    fn redis_call(
+        &self,
+        id: CallId,
+        plugin: &Plugin,
+        upstream: &[u8],
+        command: &[u8],
+    ) -> Result<(), CallError> {
+        let filter = self.filter(plugin).ok_or(CallError::Unavailable)?;
+        let limits = &filter.definition().calls;
+        let command = redis::redis_command(command, limits.request_bytes_max)?;
+        let server = filter.reach().redis(filter.name(), upstream).ok_or(CallError::Upstream)?;
+        let setup = filter.redis().get(upstream);
+        let room = self.outbox.admit(command.len())?;
+        let bounds = Bounds::of(limits, setup.timeout);
+        let (slot, build, plugin) = (self.slot.clone(), self.build, plugin.id());
+        let metered = Metered::begin(filter.metrics(), CallKind::Redis);
+        self.outbox.start(id, None, redis::ask(server, setup, command, bounds, room), move |reply| {
+            metered.end(reply.outcome());
+            if let Some(slot) = slot.upgrade() {
+                slot.redis_call_ended(build, plugin, id, reply);
             }
         });
         Ok(())
@@ -217,13 +313,5 @@ impl tollgate_proxy_wasm::Environment for Environment {
 
     fn metrics(&self) -> &GuestMetrics {
         &self.guests.metrics
-    }
-
-    fn unimplemented(&self, function: &'static str) {
-        // A set of names that are compiled in, so bounded; held for one insertion, on a rare path.
-        let mut seen = self.guests.unimplemented.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.insert(function) {
-            tracing::warn!(function, "a filter called a function that this gateway does not carry out yet");
-        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) mod properties;
 mod seat;
 mod slot;
 
-pub use calls::Reach;
+pub use calls::{Reach, Server};
 pub use environment::{Environment, Guests};
 pub use network::{GuestStream, NetworkSeat};
 pub use plugin::{BeginError, Context, Plugin, plugin_spec};

@@ -13,6 +13,7 @@ use tollgate_proxy_wasm::{
 
 use super::backoff::{Backoff, CircuitState, Cost, Turn};
 use super::calls::Reach;
+use super::calls::redis::RedisSetups;
 use super::environment::Environment;
 use super::inbox::{self, Inbox};
 use super::lines::LineLimit;
@@ -39,6 +40,8 @@ pub struct Plugin {
     lines: LineLimit,
     /// By the generation in force: pools may change while the definition does not.
     reach: RefCell<Rc<Reach>>,
+    /// What the guest said about its Redis servers.
+    redis: RedisSetups,
     /// The build of the VM that it was started in, and its id there.
     home: Cell<Option<(u64, PluginId)>>,
     /// Starts in a VM that replaced a failed one.
@@ -109,6 +112,7 @@ impl Plugin {
             host_calls: RefCell::default(),
             lines: LineLimit::default(),
             reach: RefCell::new(Rc::clone(reach)),
+            redis: RedisSetups::default(),
             home: Cell::new(None),
             restarts: Cell::new(0),
             backoff: RefCell::new(Backoff::new(definition.circuit)),
@@ -189,6 +193,11 @@ impl Plugin {
     /// What it may call.
     pub(super) fn reach(&self) -> Rc<Reach> {
         Rc::clone(&self.reach.borrow())
+    }
+
+    /// How it logs in to Redis servers.
+    pub(super) fn redis(&self) -> &RedisSetups {
+        &self.redis
     }
 
     /// From now on it may call what is in `reach`; calls under way go on.

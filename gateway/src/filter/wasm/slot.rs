@@ -12,6 +12,8 @@ use tollgate_wasmedge::{Module, OptLevel};
 
 use super::backoff::{Backoff, Cost, Turn};
 use super::calls::HttpReply;
+use super::calls::grpc::GrpcReply;
+use super::calls::redis::RedisReply;
 use super::environment::{Environment, Guests};
 use super::plugin::Plugin;
 use crate::filter::exchange::Exchange;
@@ -239,6 +241,31 @@ impl VmSlot {
         let Some(plugin) = self.find(|plugin| plugin.is_at(build, id)) else { return };
         plugin.note_failure(&fault.reason);
         plugin.failed(Cost::of_fault(fault.kind));
+    }
+
+    /// A gRPC call of the VM of `build` brought something, or has ended.
+    pub(super) fn grpc_told(&self, build: u64, plugin: PluginId, call: CallId, reply: GrpcReply) {
+        let Some(vm) = self.live().filter(|_| build == self.build.get()) else { return };
+        tracing::debug!(call = call.get(), what = reply.word(), "a gRPC call of a filter brought something");
+        let Some(plugin) = self.find(|known| known.is_at(build, plugin)) else { return };
+        let reply = Rc::new(reply);
+        let tell = || match &*reply {
+            GrpcReply::Initial(_) => vm.on_grpc_initial_metadata(call, Rc::clone(&reply) as _),
+            GrpcReply::Message(_) => vm.on_grpc_message(call, Rc::clone(&reply) as _),
+            GrpcReply::Trailing(_) => vm.on_grpc_trailing_metadata(call, Rc::clone(&reply) as _),
+            GrpcReply::Closed(_) => vm.on_grpc_close(call, Rc::clone(&reply) as _),
+        };
+        // A failure is noted in it.
+        let _ = plugin.aside(Phase::CallResponse, tell);
+    }
+
+    /// A Redis call of the VM of `build` has ended.
+    pub(super) fn redis_call_ended(&self, build: u64, plugin: PluginId, call: CallId, reply: RedisReply) {
+        let Some(vm) = self.live().filter(|_| build == self.build.get()) else { return };
+        tracing::debug!(call = call.get(), outcome = reply.word(), "a Redis call of a filter ended");
+        let Some(plugin) = self.find(|known| known.is_at(build, plugin)) else { return };
+        // A failure is noted in it.
+        let _ = plugin.aside(Phase::CallResponse, || vm.on_redis_call_response(call, Rc::new(reply)));
     }
 
     /// A timer of the VM of `build` went off; one of an earlier VM has nothing to say any more.

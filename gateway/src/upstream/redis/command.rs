@@ -116,6 +116,13 @@ impl Command {
         bytes
     }
 
+    /// Its length on the wire.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }

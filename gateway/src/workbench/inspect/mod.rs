@@ -18,7 +18,7 @@ const CEILING_PAGES: u64 = 256;
 const ALLOCATORS: [&str; 2] = ["proxy_on_memory_allocate", "malloc"];
 
 /// Callbacks of the ABI, with how many parameters each has (in 0.1.0 headers came without the last).
-const CALLBACKS: [(&str, &[usize]); 28] = [
+const CALLBACKS: [(&str, &[usize]); 29] = [
     ("proxy_on_context_create", &[2]),
     ("proxy_on_vm_start", &[2]),
     ("proxy_on_configure", &[2]),
@@ -38,6 +38,7 @@ const CALLBACKS: [(&str, &[usize]); 28] = [
     ("proxy_on_grpc_receive_initial_metadata", &[3]),
     ("proxy_on_grpc_receive", &[3]),
     ("proxy_on_grpc_receive_trailing_metadata", &[3]),
+    ("proxy_on_grpc_trailing_metadata", &[3]),
     ("proxy_on_grpc_close", &[3]),
     ("proxy_on_redis_call_response", &[4]),
     ("proxy_on_queue_ready", &[2]),

@@ -40,10 +40,14 @@ impl Drop for Share {
     }
 }
 
-/// What a request takes, roughly.
-pub(super) fn bytes_of(call: &HttpCall<'_>) -> usize {
-    let field = |(name, value): &Pair<'_>| name.len() + value.len() + FIELD_BYTES;
-    call.body.len() + call.headers.iter().chain(call.trailers).map(field).sum::<usize>()
+/// What an HTTP request takes, roughly.
+pub(in crate::filter::wasm) fn bytes_of(call: &HttpCall<'_>) -> usize {
+    call.body.len() + bytes_of_fields(call.headers) + bytes_of_fields(call.trailers)
+}
+
+/// What fields take, roughly.
+pub(in crate::filter::wasm) fn bytes_of_fields(fields: &[Pair<'_>]) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value.len() + FIELD_BYTES).sum()
 }
 
 #[cfg(test)]

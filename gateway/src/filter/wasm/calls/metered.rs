@@ -46,5 +46,8 @@ impl Drop for Metered {
 pub(in crate::filter::wasm) fn label(kind: CallKind) -> SideCallKind {
     match kind {
         CallKind::Http => SideCallKind::Http,
+        CallKind::GrpcCall => SideCallKind::Grpc,
+        CallKind::GrpcStream => SideCallKind::GrpcStream,
+        CallKind::Redis => SideCallKind::Redis,
     }
 }

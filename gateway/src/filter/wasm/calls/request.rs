@@ -88,7 +88,7 @@ fn fields(pairs: &[Pair<'_>]) -> Result<HeaderMap, CallError> {
     Ok(fields)
 }
 
-fn add_field(fields: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), CallError> {
+pub(super) fn add_field(fields: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), CallError> {
     let name = HeaderName::from_bytes(name).map_err(|_| CallError::Malformed)?;
     let value = HeaderValue::from_bytes(value).map_err(|_| CallError::Malformed)?;
     fields.try_append(name, value).map_err(|_| CallError::TooLarge)?;
