@@ -64,7 +64,8 @@ fn the_server_ends_it() {
         stream.send_reset(Reason::INTERNAL_ERROR);
     });
     let report = report(&Talk::default(), &breaks);
-    assert!(report.starts_with("ihi") && report.ends_with("cNthe server reset the stream"), "{report}");
+    // What came before it may be lost with it.
+    assert!(report.ends_with("cNthe server reset the stream"), "{report}");
 }
 
 #[test]
