@@ -35,6 +35,8 @@ fn a_request_waits_for_the_answer() {
     }
     assert!(origin.requests().iter().all(|request| request.header("x-answer") == Some("re hello")));
     assert_eq!(server.connections(), 1, "the pool keeps it");
+    let series = r#"tollgate_filter_side_calls_total{filter="ask",kind="grpc",outcome="answered"}"#;
+    assert_eq!(gateway.metric(series), Some(3.0));
     let (uri, headers) = asked.recv().unwrap();
     assert_eq!(uri.to_string(), format!("http://{}/test.Echo/Say", server.address()));
     for (name, value) in [

@@ -160,6 +160,8 @@ fn many_requests_share_a_connection() {
     let answers: HashSet<_> =
         origin.requests().iter().map(|request| request.header("x-answer").unwrap().to_owned()).collect();
     assert_eq!(answers, (1..=REQUESTS).map(|count| format!(":{count}")).collect());
+    let series = r#"tollgate_filter_side_calls_total{filter="ask",kind="redis",outcome="answered"}"#;
+    assert_eq!(gateway.metric(series), Some(32.0));
     gateway.wait_for_metric(r#"tollgate_upstream_connections_opened_total{upstream="cache"}"#, 1.0);
     gateway.stop();
 }
