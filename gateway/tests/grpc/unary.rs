@@ -176,7 +176,7 @@ fn how_a_server_is_named() {
     }
     for (upstream, help) in [
         ("old", "Grpc calls need an upstream of `protocol: http2`"),
-        ("u", "add it to filters.ask.wasm.allow.upstreams"),
+        ("u", "add it to `allow.upstreams` of filters.ask"),
     ] {
         let origin = Origin::echo();
         let ask = Ask { upstream: upstream.as_bytes(), ..Ask::default() };
