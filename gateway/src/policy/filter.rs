@@ -54,7 +54,8 @@ pub struct WasmFilter {
     pub configuration: Arc<[u8]>,
     /// Environment variables of the VM, and no others.
     pub environment: Arc<[(Arc<str>, Arc<str>)]>,
-    /// CPU time that one callback may take. Default 10 ms; 100 µs to 1 s.
+    /// CPU time that one callback may take; a context's creation and its request headers count as one, and
+    /// so do done, log and delete. Default 10 ms; 100 µs to 1 s.
     pub budget: Duration,
     /// CPU time that start and configure may take. Default 500 ms; 1 ms to 10 s.
     pub start_budget: Duration,

@@ -67,6 +67,11 @@ impl<S> Caller<'_, S> {
         self.context.core.budget.charge(units);
     }
 
+    /// Has the entry that runs, if one does, stop after its present step: see [`crate::Entry`].
+    pub fn split(&self) {
+        self.context.core.split();
+    }
+
     /// Looks up an export of the calling instance; `None` if it is absent or of another type.
     pub fn func<P: WasmParams, R: WasmResults>(&self, name: &str) -> Option<Func<P, R>> {
         if !self.module().has_func(name, P::TYPES, R::TYPES) {

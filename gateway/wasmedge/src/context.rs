@@ -25,6 +25,9 @@ pub(crate) struct Core {
     pub(crate) module: Cell<*const ffi::WasmEdge_ModuleInstanceContext>,
     pub(crate) memory: Cell<*mut ffi::WasmEdge_MemoryInstanceContext>,
     pub(crate) fuel: Cell<*mut ffi::WasmEdge_GlobalInstanceContext>,
+    /// Of the entries; null in a module without any.
+    step: Cell<*mut ffi::WasmEdge_GlobalInstanceContext>,
+    split: Cell<*mut ffi::WasmEdge_GlobalInstanceContext>,
     view: Cell<View>,
     pub(crate) budget: Budget,
     /// Why the innermost call fails, when a host function decided that.
@@ -61,6 +64,8 @@ impl Core {
             module: Cell::new(ptr::null()),
             memory: Cell::new(ptr::null_mut()),
             fuel: Cell::new(ptr::null_mut()),
+            step: Cell::new(ptr::null_mut()),
+            split: Cell::new(ptr::null_mut()),
             view: Cell::new(View { base: ptr::null_mut(), len: 0 }),
             budget: Budget::new(),
             trap: Cell::new(None),
@@ -74,8 +79,13 @@ impl Core {
         unsafe {
             let memory = raw::string(crate::meter::MEMORY_EXPORT);
             self.memory.set(ffi::WasmEdge_ModuleInstanceFindMemory(module, memory));
-            let fuel = raw::string(crate::meter::FUEL_EXPORT);
-            self.fuel.set(ffi::WasmEdge_ModuleInstanceFindGlobal(module, fuel));
+            for (global, name) in [
+                (&self.fuel, crate::meter::FUEL_EXPORT),
+                (&self.step, crate::meter::STEP_EXPORT),
+                (&self.split, crate::meter::SPLIT_EXPORT),
+            ] {
+                global.set(ffi::WasmEdge_ModuleInstanceFindGlobal(module, raw::string(name)));
+            }
         }
         self.refresh_view();
     }
@@ -137,6 +147,26 @@ impl Core {
         if !fuel.is_null() {
             // SAFETY: as in `read_fuel`; the global is mutable and of this type, so this cannot fail.
             let _ = unsafe { ffi::WasmEdge_GlobalInstanceSetValue(fuel, ffi::WasmEdge_ValueGenI64(units)) };
+        }
+    }
+
+    /// The step of the entry that ran last.
+    pub(crate) fn step(&self) -> u32 {
+        let step = self.step.get();
+        if step.is_null() {
+            return 0;
+        }
+        // SAFETY: a global of this live instance that the pass added, an i32.
+        let value = unsafe { ffi::WasmEdge_ValueGetI32(ffi::WasmEdge_GlobalInstanceGetValue(step)) };
+        value.cast_unsigned()
+    }
+
+    /// Has the entry that runs stop after its step.
+    pub(crate) fn split(&self) {
+        let split = self.split.get();
+        if !split.is_null() {
+            // SAFETY: as in `step`; the global is mutable, so this cannot fail.
+            let _ = unsafe { ffi::WasmEdge_GlobalInstanceSetValue(split, ffi::WasmEdge_ValueGenI32(1)) };
         }
     }
 

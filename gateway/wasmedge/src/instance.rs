@@ -5,10 +5,11 @@ use crate::func::Func;
 use crate::harden::local;
 use crate::linker::{HostModules, Linker};
 use crate::memory::Memory;
+use crate::meter::Entry;
 use crate::module::Module;
 use crate::raw::{self, Executor, ModuleInstance};
 use crate::trap::Trap;
-use crate::types::{ExternType, FuncType};
+use crate::types::{ExternType, FuncType, ValType};
 use crate::value::{WasmParams, WasmResults};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -141,6 +142,18 @@ impl<S: 'static> Instance<S> {
             return None;
         }
         Func::find(core, name)
+    }
+
+    /// Looks up an added entry; `None` if the module lacks one of its functions. `P` must be its
+    /// parameters: i32s, as many as it says. What it gives is read by [`crate::Reached`].
+    pub fn entry<P: WasmParams>(&self, entry: &Entry) -> Option<Func<P, u64>> {
+        let is_its = P::TYPES.len() == entry.params() && P::TYPES.iter().all(|ty| *ty == ValType::I32);
+        is_its.then(|| Func::find(&self.context().core, entry.name)).flatten()
+    }
+
+    /// The step of the entry that was called last, counted from 0: where it trapped, if it did.
+    pub fn step(&self) -> u32 {
+        self.context().core.step()
     }
 
     /// Calls `f` with `params` under a `budget` of CPU time.

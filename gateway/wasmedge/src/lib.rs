@@ -61,7 +61,7 @@ pub use harden::HardenError;
 pub use instance::{Instance, InstanceLimits, InstantiateError, START_BUDGET};
 pub use linker::Linker;
 pub use memory::Memory;
-pub use meter::{Refusal, unsupported_proposals, vet};
+pub use meter::{BEGIN, END, Entry, Reached, Refusal, unsupported_proposals, vet};
 pub use module::{LoadError, Module};
 pub use thread::{DEFAULT_STACK, GuardedThread, Panicked, run_guarded, spawn_guarded};
 pub use trap::Trap;

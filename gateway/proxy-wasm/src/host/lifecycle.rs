@@ -47,6 +47,8 @@ fn set_effective_context<E: Environment>(
         return Ok(Status::BadArgument);
     };
     host.set_active(Active { context, ..entry.active() });
+    // For this callback only: the next one begins with its own.
+    caller.split();
     Ok(Status::Ok)
 }
 

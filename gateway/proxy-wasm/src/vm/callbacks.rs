@@ -4,43 +4,83 @@
 //! body, trailers → done → log → delete. A callback that the module lacks is not called.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use tollgate_wasmedge::Func;
+use tollgate_wasmedge::{BEGIN, END, Entry, Func, Reached};
 
-use super::Vm;
 use super::exports::{HeadersCallback, U2, U3, name};
+use super::{Returned, Vm};
 use crate::abi::action::{Action, PauseKind, Phase};
 use crate::environment::Environment;
 use crate::host::Active;
 use crate::plugin::{ContextId, PluginId};
 use crate::shared_queue::{QueueId, QueueTurn};
-use crate::vm::contexts::AfterDone;
+use crate::vm::contexts::{self, AfterDone};
 use crate::vm::error::Failure;
 
 impl<E: Environment> Vm<E> {
     /// Creates the context of an exchange. End it with [`Vm::finish`], whatever else happens.
     pub fn create_stream(&self, plugin: PluginId, stream: Rc<E::Stream>) -> Result<ContextId, Failure> {
-        if self.failed().is_some() {
-            return Err(Failure::Broken);
-        }
-        let id = {
-            let mut contexts = self.host.contexts.borrow_mut();
-            let parent = contexts.get(plugin.get()).filter(|entry| !entry.is_stream());
-            let parent = Rc::clone(parent.ok_or(Failure::UnknownContext)?.plugin());
-            let id = contexts.next_id();
-            contexts.insert(id, parent, Some(stream));
-            id
-        };
-        let context = ContextId::new(id);
+        let context = self.enlist(plugin, stream)?;
+        let id = context.get();
         if let Some(create) = &self.exports.context_create {
-            let created = self.call_context(name::CONTEXT_CREATE, create, id.get(), |id| (id, plugin.get()));
+            let created = self.call_context(name::CONTEXT_CREATE, create, id, |id| (id, plugin.get()));
             if let Err(failure) = created {
-                self.forget(id.get());
+                self.forget(id);
                 return Err(failure);
             }
         }
         self.settle();
         Ok(context)
+    }
+
+    /// Creates the context of an exchange and shows it the request's headers: [`Vm::create_stream`] and
+    /// [`Vm::on_request_headers`], in one call into the guest if it has both. The budget is one callback's.
+    ///
+    /// # Errors
+    /// Why there is no context. The inner result is that of the headers.
+    pub fn begin_exchange(
+        &self,
+        plugin: PluginId,
+        stream: Rc<E::Stream>,
+        count: u32,
+        end_of_stream: bool,
+    ) -> Result<(ContextId, Result<Action, Failure>), Failure> {
+        let Some(begin) = &self.exports.begin else {
+            let context = self.create_stream(plugin, stream)?;
+            return Ok((context, self.on_request_headers(context, count, end_of_stream)));
+        };
+        let context = self.enlist(plugin, stream)?;
+        let params = |id| (id, plugin.get(), count, u32::from(end_of_stream));
+        let result = self.call_entry(&BEGIN, begin, context.get(), params);
+        self.settle();
+        let headers = match result {
+            Ok(Returned { value: Reached { steps: 1, .. }, .. }) => {
+                self.on_request_headers(context, count, end_of_stream)
+            }
+            Ok(Returned { value, stopped }) => {
+                Ok(answer(Phase::Headers, Returned { value: value.value, stopped }))
+            }
+            Err(failure) if failure.is_of(name::CONTEXT_CREATE) => {
+                self.forget(context.get());
+                return Err(failure);
+            }
+            Err(failure) => Err(failure),
+        };
+        Ok((context, headers))
+    }
+
+    /// Gives an exchange a number.
+    fn enlist(&self, plugin: PluginId, stream: Rc<E::Stream>) -> Result<ContextId, Failure> {
+        if self.failed().is_some() {
+            return Err(Failure::Broken);
+        }
+        let mut contexts = self.host.contexts.borrow_mut();
+        let parent = contexts.get(plugin.get()).filter(|entry| !entry.is_stream());
+        let parent = Rc::clone(parent.ok_or(Failure::UnknownContext)?.plugin());
+        let id = contexts.next_id();
+        contexts.insert(id, parent, Some(stream));
+        Ok(ContextId::new(id))
     }
 
     /// Request headers have arrived: `count` of them, and whether nothing follows.
@@ -175,8 +215,7 @@ impl<E: Environment> Vm<E> {
         self.exchange(Phase::Trailers, callback, function, context, |id| (id, count))
     }
 
-    /// Runs a callback of an exchange. A guest that answered or closed the exchange has stopped it,
-    /// whatever it returned.
+    /// Runs a callback of an exchange.
     pub(super) fn exchange<P: tollgate_wasmedge::WasmParams>(
         &self,
         phase: Phase,
@@ -191,11 +230,7 @@ impl<E: Environment> Vm<E> {
         let Some(function) = function else { return Ok(Action::Continue) };
         let result = self.call_context(callback, function, context.get(), params);
         self.settle();
-        let returned = result?;
-        if returned.stopped {
-            return Ok(Action::Pause(PauseKind::Watermark));
-        }
-        Ok(Action::from_wire(phase, returned.value))
+        Ok(answer(phase, result?))
     }
 
     /// Runs a callback of a context that lives, under its plugin's budget.
@@ -206,12 +241,29 @@ impl<E: Environment> Vm<E> {
         context: u32,
         params: impl FnOnce(u32) -> P,
     ) -> Result<super::Returned<R>, Failure> {
-        let (active, budget) = {
-            let contexts = self.host.contexts.borrow();
-            let entry = contexts.get(context).ok_or(Failure::UnknownContext)?;
-            (Active { context, ..entry.active() }, entry.plugin().spec().budget)
-        };
+        let (active, budget) = self.active(context)?;
         self.call(callback, function, params(context), active, budget)
+    }
+
+    /// Runs an entry for a context that lives, under its plugin's budget.
+    fn call_entry<P: tollgate_wasmedge::WasmParams>(
+        &self,
+        entry: &'static Entry,
+        function: &Func<P, u64>,
+        context: u32,
+        params: impl FnOnce(u32) -> P,
+    ) -> Result<Returned<Reached>, Failure> {
+        let (active, budget) = self.active(context)?;
+        let step = |step: u32| entry.steps.get(step as usize).map_or(entry.name, |step| step.export);
+        let returned = self.call_steps(step, function, params(context), active, budget)?;
+        Ok(Returned { value: Reached::from_wire(returned.value), stopped: returned.stopped })
+    }
+
+    /// What a callback of a context acts on, and how long it may take.
+    fn active(&self, context: u32) -> Result<(Active<E>, Duration), Failure> {
+        let contexts = self.host.contexts.borrow();
+        let entry = contexts.get(context).ok_or(Failure::UnknownContext)?;
+        Ok((Active { context, ..entry.active() }, entry.plugin().spec().budget))
     }
 
     /// Asks a context whether it is done, and deletes it if so.
@@ -223,32 +275,46 @@ impl<E: Environment> Vm<E> {
         if !self.host.contexts.borrow_mut().begin_end(context) {
             return Err(Failure::UnknownContext);
         }
-        let is_done = match &self.exports.done {
-            Some(done) => self.call_context(name::DONE, done, context, |id| id).map(|done| done.value != 0),
-            None => Ok(true),
+        // A plugin takes its waiting streams along between done and log.
+        let is_stream = self.host.contexts.borrow().get(context).is_some_and(contexts::Entry::is_stream);
+        let reached = match &self.exports.end {
+            Some(end) if is_stream => self.call_entry(&END, end, context, |id| id).map(|end| end.value),
+            _ => self.ask_done(context).map(|is_done| Reached { steps: 1, value: is_done.into() }),
         };
-        let is_done = is_done.inspect_err(|_| self.forget(context))?;
-        match self.host.contexts.borrow_mut().done_returned(context, is_done) {
-            AfterDone::Wait => return Ok(()),
-            AfterDone::Delete => {}
+        let Reached { steps, value } = reached.inspect_err(|_| self.forget(context))?;
+        if steps <= 1 && self.host.contexts.borrow_mut().done_returned(context, value != 0) == AfterDone::Wait
+        {
+            return Ok(());
         }
-        self.delete(context)
+        self.delete_from(context, steps)
+    }
+
+    fn ask_done(&self, context: u32) -> Result<bool, Failure> {
+        let Some(done) = &self.exports.done else { return Ok(true) };
+        self.call_context(name::DONE, done, context, |id| id).map(|done| done.value != 0)
     }
 
     /// Logs and deletes a context that is done. A plugin takes along the streams that it has kept
     /// waiting: nobody else would end them.
     fn delete(&self, context: u32) -> Result<(), Failure> {
+        self.delete_from(context, 1)
+    }
+
+    /// The same, when so many of done, log and delete have been called.
+    fn delete_from(&self, context: u32, called: u32) -> Result<(), Failure> {
         let waiting = self.host.contexts.borrow().pending_streams_of(context);
         for stream in waiting {
             // A failure fails the VM, which the plugin's own callbacks then report.
             let _ = self.delete(stream);
         }
         let logged = match &self.exports.log {
-            Some(log) => self.call_context(name::LOG, log, context, |id| id).map(drop),
-            None => Ok(()),
+            Some(log) if called < 2 => self.call_context(name::LOG, log, context, |id| id).map(drop),
+            _ => Ok(()),
         };
         let deleted = match (&logged, &self.exports.delete) {
-            (Ok(()), Some(delete)) => self.call_context(name::DELETE, delete, context, |id| id).map(drop),
+            (Ok(()), Some(delete)) if called < 3 => {
+                self.call_context(name::DELETE, delete, context, |id| id).map(drop)
+            }
             _ => logged,
         };
         self.forget(context);
@@ -271,5 +337,14 @@ impl<E: Environment> Vm<E> {
         if let Some(entry) = entry.filter(|entry| !entry.is_stream()) {
             self.host.cancel_calls_of(entry.plugin().id());
         }
+    }
+}
+
+/// What a callback of an exchange came to. A guest that answered or closed the exchange has stopped it,
+/// whatever it returned.
+fn answer(phase: Phase, returned: Returned<u32>) -> Action {
+    match returned.stopped {
+        true => Action::Pause(PauseKind::Watermark),
+        false => Action::from_wire(phase, returned.value),
     }
 }

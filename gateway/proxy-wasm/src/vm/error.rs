@@ -37,6 +37,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether the guest failed in this callback.
+    pub(crate) fn is_of(&self, name: &str) -> bool {
+        matches!(self, Self::Trap { callback, .. } | Self::Budget { callback } if *callback == name)
+    }
+
     pub(crate) fn from_trap(callback: &'static str, trap: Trap) -> Self {
         match trap {
             Trap::Budget { .. } => Self::Budget { callback },

@@ -1,6 +1,6 @@
 //! The guest's exports, looked up once.
 
-use tollgate_wasmedge::{Func, Instance, Module, WasmParams, WasmResults};
+use tollgate_wasmedge::{BEGIN, END, Func, Instance, Module, WasmParams, WasmResults};
 
 use crate::abi::AbiVersion;
 use crate::environment::Environment;
@@ -76,6 +76,10 @@ pub(super) struct Exports {
     pub(super) done: Option<Func<u32, u32>>,
     pub(super) log: Option<Func<u32, ()>>,
     pub(super) delete: Option<Func<u32, ()>>,
+    /// Creates a context and shows it the request's headers, in one call.
+    pub(super) begin: Option<Func<U4, u64>>,
+    /// Done, log and delete in one call.
+    pub(super) end: Option<Func<u32, u64>>,
 }
 
 /// A headers callback, whose parameters differ by version.
@@ -168,6 +172,8 @@ impl Exports {
             done: find.func(name::DONE)?,
             log: find.func(name::LOG)?,
             delete: find.func(name::DELETE)?,
+            begin: instance.entry(&BEGIN),
+            end: instance.entry(&END),
         })
     }
 

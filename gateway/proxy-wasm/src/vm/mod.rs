@@ -100,6 +100,18 @@ impl<E: Environment> Vm<E> {
         active: Active<E>,
         budget: Duration,
     ) -> Result<Returned<R>, Failure> {
+        self.call_steps(|_| callback, function, params, active, budget)
+    }
+
+    /// The same for an entry of several steps; `callback` names a step.
+    fn call_steps<P: WasmParams, R: WasmResults>(
+        &self,
+        callback: impl FnOnce(u32) -> &'static str,
+        function: &Func<P, R>,
+        params: P,
+        active: Active<E>,
+        budget: Duration,
+    ) -> Result<Returned<R>, Failure> {
         if self.failure.get().is_some() {
             return Err(Failure::Broken);
         }
@@ -111,7 +123,7 @@ impl<E: Environment> Vm<E> {
         let stopped = self.host.leave();
         match result {
             Ok(value) => Ok(Returned { value, stopped }),
-            Err(trap) => Err(self.fail(Failure::from_trap(callback, trap))),
+            Err(trap) => Err(self.fail(Failure::from_trap(callback(instance.step()), trap))),
         }
     }
 

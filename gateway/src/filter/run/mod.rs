@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tollgate_proxy_wasm::{Action, PauseKind};
+use tollgate_proxy_wasm::PauseKind;
 
 use super::chain::{Chain, FilterInstance, Kind};
 use super::exchange::{Exchange, Side};
@@ -281,31 +281,38 @@ impl Run {
         plugin: &Rc<Plugin>,
         end_of_stream: bool,
     ) -> (Part, Result<Verdict, String>) {
-        let context = match plugin.begin(Seat::new(Rc::clone(&self.exchange), position)) {
-            Ok(context) => context,
+        // A resume from before a pause is not an answer to it.
+        let _ = self.exchange.signals.take_resumed(position, Side::Request);
+        let count = self.exchange.request().headers.len() + 3;
+        let seat = Seat::new(Rc::clone(&self.exchange), position);
+        let begun = match self.new_tape(position, filter, plugin) {
+            None => plugin.begin_exchange(seat, count, end_of_stream),
+            // A tape begins with a context that lives.
+            Some(tape) => plugin.begin(seat).map(|context| {
+                tape.head_in(Side::Request, end_of_stream);
+                let _ = self.tape.set(Box::new(tape));
+                let result = context.call(Phase::RequestHeaders, count, end_of_stream);
+                (context, result)
+            }),
+        };
+        let (context, result) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 let reason = error.to_string();
                 filter.failed(kind_of_refusal(&error), &reason);
                 return (Part::Absent, Err(reason));
             }
         };
-        if self.tape.get().is_none()
-            && let Some(tape) = plugin.recorder().begin(&filter.name, &self.exchange, position)
-        {
-            tape.head_in(Side::Request, end_of_stream);
-            let _ = self.tape.set(Box::new(tape));
-        }
-        // A resume from before a pause is not an answer to it.
-        let _ = self.exchange.signals.take_resumed(position, Side::Request);
-        let result = match context.handles().request_headers {
-            true => {
-                let count = self.exchange.request().headers.len() + 3;
-                context.call(Phase::RequestHeaders, count, end_of_stream)
-            }
-            false => Ok(Action::Continue),
-        };
         let verdict = self.judge(position, filter, Phase::RequestHeaders, &context, result);
         (Part::Guest(context), verdict)
+    }
+
+    /// A tape for the filter's part, if that is asked for and none runs.
+    fn new_tape(&self, position: usize, filter: &FilterInstance, plugin: &Plugin) -> Option<Tape> {
+        match self.tape.get() {
+            None => plugin.recorder().begin(&filter.name, &self.exchange, position),
+            Some(_) => None,
+        }
     }
 
     /// The response enters a filter.

@@ -326,19 +326,46 @@ impl Plugin {
 
     /// Begins the filter's part in an exchange or a connection.
     pub fn begin(self: &Rc<Self>, seat: impl Into<GuestStream>) -> Result<Context, BeginError> {
+        let begun = self.begin_by(|vm, id| Ok((vm.create_stream(id, Rc::new(seat.into()))?, ())));
+        begun.map(|(context, ())| context)
+    }
+
+    /// Begins the filter's part in an exchange, and shows it the request's headers: `size` counts them.
+    /// The inner result is theirs.
+    pub fn begin_exchange(
+        self: &Rc<Self>,
+        seat: impl Into<GuestStream>,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Result<(Context, Result<Action, Failure>), BeginError> {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let begin =
+            |vm: &Vm<Environment>, id| vm.begin_exchange(id, Rc::new(seat.into()), size, end_of_stream);
+        let (context, headers) = self.begin_by(begin)?;
+        let headers = context.note(headers);
+        Ok((context, headers))
+    }
+
+    fn begin_by<T>(
+        self: &Rc<Self>,
+        begin: impl FnOnce(&Vm<Environment>, PluginId) -> Result<(ContextId, T), Failure>,
+    ) -> Result<(Context, T), BeginError> {
         let turn = self.admit()?;
-        let begun = self.begin_as(seat, turn);
+        let begun = self.begin_as(begin, turn);
         if begun.is_err() {
             self.backoff.borrow_mut().was_cut_short(turn);
         }
         begun
     }
 
-    fn begin_as(self: &Rc<Self>, seat: impl Into<GuestStream>, turn: Turn) -> Result<Context, BeginError> {
+    fn begin_as<T>(
+        self: &Rc<Self>,
+        begin: impl FnOnce(&Vm<Environment>, PluginId) -> Result<(ContextId, T), Failure>,
+        turn: Turn,
+    ) -> Result<(Context, T), BeginError> {
         let (vm, id) = self.revive()?;
-        let created = vm.create_stream(id, Rc::new(seat.into()));
-        let id = created.inspect_err(|failure| self.failed(Cost::of(failure)))?;
-        Ok(Context {
+        let (id, first) = begin(&vm, id).inspect_err(|failure| self.failed(Cost::of(failure)))?;
+        let context = Context {
             plugin: Rc::clone(self),
             vm,
             id,
@@ -346,7 +373,8 @@ impl Plugin {
             is_well: Cell::new(true),
             is_held: Cell::new(false),
             has_ended: Cell::new(false),
-        })
+        };
+        Ok((context, first))
     }
 }
 

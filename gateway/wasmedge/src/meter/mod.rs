@@ -5,6 +5,8 @@
 //! function that calls or is long, and before every bulk operation by its length. Below zero the
 //! guest calls [`REFILL`], an import, which puts a new slice into the counter or traps.
 //!
+//! [`fuse`] adds entries that run several of the guest's functions in one call.
+//!
 //! Why not WasmEdge's own ways: its gas metering made call-heavy code nine times slower, its
 //! timeout corrupts the heap, and its interruptible code makes interpreters useless and misses
 //! loops made of tail calls.
@@ -18,12 +20,14 @@
 //! is above zero, so that the 64-bit counter cannot wrap.
 
 mod frame;
+mod fuse;
 mod inspect;
 mod proposals;
 mod refusal;
 mod rewrite;
 mod weigh;
 
+pub use fuse::{BEGIN, END, Entry, Reached};
 pub use proposals::unsupported_proposals;
 pub use refusal::Refusal;
 
@@ -43,7 +47,7 @@ pub fn vet(wasm: &[u8], limits: &ModuleLimits) -> Result<(), Refusal> {
 }
 
 /// Part of the cache key: change it with anything that changes what the pass emits.
-pub(crate) const PASS_VERSION: &str = "meter 1";
+pub(crate) const PASS_VERSION: &str = "meter 2";
 
 /// Beginning of all import modules and exports that the pass adds.
 pub(crate) const RESERVED: &str = "tollgate:";
@@ -55,6 +59,11 @@ pub(crate) const REFILL: &str = "refill";
 pub(crate) const FUEL_EXPORT: &str = "tollgate:fuel";
 /// The memory under a name of our own, whatever the source exports.
 pub(crate) const MEMORY_EXPORT: &str = "tollgate:memory";
+
+/// Exported with entries: the step of the entry that runs.
+pub(crate) const STEP_EXPORT: &str = "tollgate:step";
+/// Exported with entries: whether the entry that runs is to stop after its step.
+pub(crate) const SPLIT_EXPORT: &str = "tollgate:split";
 
 /// Type of [`REFILL`].
 pub(crate) fn refill_type() -> FuncType {

@@ -1,8 +1,8 @@
 //! The pass itself.
 
-use super::frame;
 use super::weigh::{self, Length, Weights, length_operand};
 use super::{FUEL_EXPORT, MEMORY_EXPORT, MODULE, REFILL, Refusal};
+use super::{frame, fuse};
 use crate::compile::ModuleLimits;
 use walrus::ir::{
     BinaryOp, Binop, Const, GlobalGet, GlobalSet, IfElse, Instr, InstrLocId, InstrSeqId, LocalGet, LocalTee,
@@ -52,6 +52,7 @@ pub(crate) fn rewrite(wasm: &[u8], limits: &ModuleLimits) -> Result<Metered, Ref
         let function = module.funcs.get_mut(*id).kind.unwrap_local_mut();
         charge_points += charge_function(function, weights, meter, scratch);
     }
+    fuse::fuse(&mut module);
     cap_tables(&mut module, limits);
     if let Some(memory) = module.memories.iter().next().map(walrus::Memory::id) {
         module.exports.add(MEMORY_EXPORT, memory);
