@@ -229,7 +229,7 @@ fn http_auth_random_fails_its_request_if_it_may_not_ask() {
     assert_eq!(gateway.get("/without").text(), "ok");
     assert_eq!(origin.requests().len(), 1, "no request came past the filter that failed");
     let told =
-        gateway.log().iter().filter(|line| line.contains("filters.example.wasm.allow.upstreams")).count();
+        gateway.log().iter().filter(|line| line.contains("`allow.upstreams` of filters.example")).count();
     assert_eq!(told, 1, "told once:\n{}", gateway.log().join("\n"));
     gateway.stop();
 }
