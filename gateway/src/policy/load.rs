@@ -1,13 +1,14 @@
 //! From a file or a text to a [`Policy`].
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::Policy;
 use super::diagnostics::{Diagnostics, Position};
+use super::files::{Files, KeptFile, Kind};
 use super::raw;
-use super::read::read_bounded;
 use super::report::Report;
 use super::source::{Limits, ScanFailure, Source, Span};
 use super::{decode, resolve};
@@ -27,6 +28,9 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// SHA-256 over the text and all module files: equal digests mean equal policies.
     pub digest: [u8; 32],
+    /// All files that it was read from, for it to be read again by [`load_kept`]. Not among them is a text
+    /// that [`parse`] was given.
+    pub files: Arc<[KeptFile]>,
 }
 
 /// Reads the policy at `path`, of at most 16 MiB, and the modules that it names. Relative paths in
@@ -35,16 +39,26 @@ pub struct Loaded {
 /// # Errors
 /// All that is wrong with the policy, warnings among it.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    load_from(path, Files::on_disk())
+}
+
+/// Reads the policy that was read from `path` before, from the files that it was made of then.
+///
+/// # Errors
+/// All that is wrong with the policy: another version of the program may see it otherwise.
+pub fn load_kept(path: &Path, files: &[KeptFile]) -> Result<Loaded, Diagnostics> {
+    load_from(path, Files::kept(files))
+}
+
+fn load_from(path: &Path, files: Files) -> Result<Loaded, Diagnostics> {
     let unreadable = |why: String| {
         let help = "name a readable YAML file of at most 16 MiB";
         Diagnostics::about_file(path, format!("the policy cannot be read: {why}"), help)
     };
-    let bytes = read_bounded(path, TEXT_MAX).map_err(|error| unreadable(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        unreadable(format!("it is not UTF-8 at byte {}", at + 1))
-    })?;
-    parse(&text, path, path.parent().unwrap_or_else(|| Path::new("")))
+    let bytes = files.read(path, Kind::Any, TEXT_MAX).map_err(|error| unreadable(error.to_string()))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| unreadable(format!("it is not UTF-8 at byte {}", error.valid_up_to() + 1)))?;
+    parse_from(text, path, path.parent().unwrap_or_else(|| Path::new("")), files)
 }
 
 /// Reads a policy from `text`. `file` is what diagnostics call it; relative paths in it start at
@@ -53,6 +67,10 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 /// # Errors
 /// All that is wrong with the policy, warnings among it.
 pub fn parse(text: &str, file: &Path, base_dir: &Path) -> Result<Loaded, Diagnostics> {
+    parse_from(text, file, base_dir, Files::on_disk())
+}
+
+fn parse_from(text: &str, file: &Path, base_dir: &Path, files: Files) -> Result<Loaded, Diagnostics> {
     if text.len() as u64 > TEXT_MAX {
         let help = "name a readable YAML file of at most 16 MiB";
         return Err(Diagnostics::about_file(
@@ -64,10 +82,10 @@ pub fn parse(text: &str, file: &Path, base_dir: &Path) -> Result<Loaded, Diagnos
     let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let (source, failures) = Source::scan(body, &LIMITS);
     let report = Report::new(source, file);
-    let resolved = understand(body, failures, &report, base_dir);
+    let resolved = understand(body, failures, &report, base_dir, &files);
     let findings = report.finish();
     let Some((policy, modules)) = resolved else { return Err(findings) };
-    Ok(Loaded { policy, warnings: findings, digest: digest(text, &modules) })
+    Ok(Loaded { policy, warnings: findings, digest: digest(text, &modules), files: files.into_read() })
 }
 
 /// The policy that the text means, and the digests of its modules. `None` if anything is wrong.
@@ -76,9 +94,10 @@ fn understand(
     failures: Vec<ScanFailure>,
     report: &Report<'_>,
     base_dir: &Path,
+    files: &Files,
 ) -> Option<(Policy, Vec<[u8; 32]>)> {
     let raw: raw::Policy = decoded(text, failures, report)?;
-    resolve::resolve(&raw, report, base_dir)
+    resolve::resolve(&raw, report, base_dir, files)
 }
 
 /// The raw form of a document; what is wrong is in `report`.

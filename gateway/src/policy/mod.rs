@@ -18,6 +18,7 @@ mod decode;
 pub mod diagnostics;
 pub mod facts;
 pub mod fault;
+mod files;
 pub mod filter;
 pub mod limits;
 pub mod listener;
@@ -36,7 +37,8 @@ pub mod upstream;
 use std::sync::Arc;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
-pub use load::{Loaded, load, parse};
+pub use files::KeptFile;
+pub use load::{Loaded, load, load_kept, parse};
 pub use read::ReadError;
 pub use resolve::read_module;
 

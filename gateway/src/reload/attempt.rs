@@ -45,6 +45,7 @@ impl Reloader {
             policy: current.policy.clone(),
             warnings: Diagnostics::default(),
             digest: current.digest,
+            files: Arc::default(),
         };
         let mut phases = Phases::default();
         let result = self.swap(same, Trigger::Recompiled, &mut phases).await;

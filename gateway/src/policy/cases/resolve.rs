@@ -11,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::super::diagnostics::Position;
+use super::super::files::Files;
 use super::super::filter::{Filter, FilterKind, WasmFilter};
 use super::super::raw::{self as policy, Entries, Field, OneOrMany};
 use super::super::report::{Problem, Report, quoted};
@@ -72,7 +73,8 @@ fn filter(place: Place<'_>, field: &mut Field<policy::WasmFilter>, module: &Path
     // What it may call is what `calls` plays, whatever its policy allows.
     raw.allow = Field::Absent;
     // Paths on the command line start at the current folder.
-    let mut modules = Modules::new(Path::new(""));
+    let files = Files::on_disk();
+    let mut modules = Modules::new(Path::new(""), &files);
     resolve_wasm(place, raw, &mut modules, &Names::new("calls"))
 }
 

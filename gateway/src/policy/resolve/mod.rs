@@ -28,6 +28,7 @@ mod upstream;
 use std::path::Path;
 
 use super::Policy;
+use super::files::Files;
 use super::raw;
 use super::report::{Problem, Report};
 pub(super) use filter::{configuration, environment, resolve_wasm};
@@ -47,6 +48,7 @@ pub(super) fn resolve(
     raw: &raw::Policy,
     report: &Report<'_>,
     base_dir: &Path,
+    files: &Files,
 ) -> Option<(Policy, Vec<[u8; 32]>)> {
     let root = Place::root(report);
     check_version(root, raw);
@@ -55,7 +57,7 @@ pub(super) fn resolve(
     let trusted_proxies = listener::resolve_proxies(root.key("trusted_proxies"), &raw.trusted_proxies);
     let total = limits.as_ref().and_then(|limits| limits.total_timeout);
     let upstreams = upstream::resolve(root.key("upstreams"), &raw.upstreams, total);
-    let mut modules = Modules::new(base_dir);
+    let mut modules = Modules::new(base_dir, files);
     let filters = filter::resolve(root.key("filters"), &raw.filters, &mut modules, &upstreams);
     let services = tcp::resolve(root.key("listeners"), raw, limits.as_ref(), &upstreams, &filters);
     let routes = match raw.has_http_listener() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::super::files::{Files, Kind};
 use super::super::read::{ReadError, read_bounded};
 use super::super::report::{Problem, quoted};
 use super::super::suggest::nearest;
@@ -21,6 +22,7 @@ const SCRIPT_MAX: u64 = 1 << 20;
 /// Modules and scripts read so far.
 pub(in crate::policy) struct Modules<'b> {
     base: &'b Path,
+    files: &'b Files,
     read: HashMap<PathBuf, Module>,
     scripts: HashMap<PathBuf, Arc<str>>,
     /// In the order first named.
@@ -36,9 +38,9 @@ pub(super) struct Module {
 }
 
 impl<'b> Modules<'b> {
-    /// Relative paths start at `base`.
-    pub(in crate::policy) fn new(base: &'b Path) -> Self {
-        Modules { base, read: HashMap::new(), scripts: HashMap::new(), digests: Vec::new() }
+    /// Those of `files`; relative paths start at `base`.
+    pub(in crate::policy) fn new(base: &'b Path, files: &'b Files) -> Self {
+        Modules { base, files, read: HashMap::new(), scripts: HashMap::new(), digests: Vec::new() }
     }
 
     /// Digests of the modules and scripts, in the order first named.
@@ -52,7 +54,7 @@ impl<'b> Modules<'b> {
         if let Some(module) = self.read.get(&path) {
             return Some(module.clone());
         }
-        let code = match read_regular(&path, MODULE_MAX) {
+        let code = match self.files.read(&path, Kind::Regular, MODULE_MAX) {
             Ok(code) => code,
             Err(error) => {
                 place.error(unreadable(&path, name, "module", &error));
@@ -64,7 +66,7 @@ impl<'b> Modules<'b> {
             return None;
         }
         let digest = Sha256::digest(&code).into();
-        let module = Module { path: path.clone(), code: code.into(), digest };
+        let module = Module { path: path.clone(), code, digest };
         self.digests.push(digest);
         self.read.insert(path, module.clone());
         Some(module)
@@ -76,15 +78,17 @@ impl<'b> Modules<'b> {
         if let Some(text) = self.scripts.get(&path) {
             return Some((path, Arc::clone(text)));
         }
-        let bytes = read_regular(&path, SCRIPT_MAX)
+        let bytes = self
+            .files
+            .read(&path, Kind::Regular, SCRIPT_MAX)
             .map_err(|error| place.error(unreadable(&path, name, "script", &error)))
             .ok()?;
-        let Ok(text) = String::from_utf8(bytes) else {
+        let Ok(text) = std::str::from_utf8(&bytes) else {
             place.error(Problem::new("the script is not UTF-8").expected("text").found(quoted(name)));
             return None;
         };
         self.digests.push(Sha256::digest(&text).into());
-        let text: Arc<str> = text.into();
+        let text = Arc::<str>::from(text);
         self.scripts.insert(path.clone(), Arc::clone(&text));
         Some((path, text))
     }
@@ -107,15 +111,10 @@ fn unreadable(path: &Path, name: &str, what: &str, error: &ReadError) -> Problem
 /// # Errors
 /// If it cannot be read.
 pub fn read_module(path: &Path) -> Result<Vec<u8>, ReadError> {
-    read_regular(path, MODULE_MAX)
-}
-
-/// A pipe would block and a device never end, so that it must be a regular file.
-fn read_regular(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> {
     if !fs::metadata(path)?.is_file() {
         return Err(ReadError::NotAFile);
     }
-    read_bounded(path, max)
+    read_bounded(path, MODULE_MAX)
 }
 
 /// A file of nearly the same name in the same folder; its extension is no likeness.

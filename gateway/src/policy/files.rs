@@ -1,0 +1,101 @@
+//! Where a policy's files are read from: the file system, or what was kept of an earlier reading.
+//!
+//! Whatever a policy is made of goes through [`Files`]: its text, its scripts, its modules. So the files of a
+//! policy in force can be kept beside it (`reload/history`), and the policy be read again from them alone,
+//! without the places that they came from. What is kept is what was read, before any name in it is replaced
+//! by a secret.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::read::{ReadError, read_bounded};
+
+/// A file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFile {
+    /// The path by which it was read.
+    pub path: PathBuf,
+    /// All of it.
+    pub bytes: Arc<[u8]>,
+}
+
+/// Reads files and remembers what it read.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// The only files there are. `None`: those of the file system.
+    kept: Option<BTreeMap<PathBuf, Arc<[u8]>>>,
+    read: RefCell<BTreeMap<PathBuf, Arc<[u8]>>>,
+}
+
+/// Which files are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Pipes too: a policy may come from another program.
+    Any,
+    /// Regular files: a pipe would block, and a device never end.
+    Regular,
+}
+
+impl Files {
+    /// Those of the file system.
+    pub(super) fn on_disk() -> Self {
+        Self::default()
+    }
+
+    /// Those that were kept, and no others.
+    pub(super) fn kept(files: &[KeptFile]) -> Self {
+        let kept = files.iter().map(|file| (file.path.clone(), Arc::clone(&file.bytes))).collect();
+        Self { kept: Some(kept), read: RefCell::default() }
+    }
+
+    /// The whole file, if it has at most `max` bytes.
+    pub(super) fn read(&self, path: &Path, kind: Kind, max: u64) -> Result<Arc<[u8]>, ReadError> {
+        let bytes = match &self.kept {
+            Some(kept) => {
+                let bytes = kept.get(path).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound));
+                Arc::clone(bytes?)
+            }
+            None if kind == Kind::Regular && !fs::metadata(path)?.is_file() => {
+                return Err(ReadError::NotAFile);
+            }
+            None => read_bounded(path, max)?.into(),
+        };
+        if bytes.len() as u64 > max {
+            return Err(ReadError::TooLarge { max });
+        }
+        self.read.borrow_mut().insert(path.to_owned(), Arc::clone(&bytes));
+        Ok(bytes)
+    }
+
+    /// All that was read, by path.
+    pub(super) fn into_read(self) -> Arc<[KeptFile]> {
+        let read = self.read.into_inner().into_iter();
+        read.map(|(path, bytes)| KeptFile { path, bytes }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_can_be_read_again_without_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        fs::write(&path, "text").unwrap();
+        let disk = Files::on_disk();
+        assert!(matches!(disk.read(folder.path(), Kind::Regular, 9), Err(ReadError::NotAFile)));
+        assert!(matches!(disk.read(&path, Kind::Any, 3), Err(ReadError::TooLarge { max: 3 })));
+        assert_eq!(&*disk.read(&path, Kind::Regular, 4).unwrap(), b"text");
+        let read = disk.into_read();
+        assert_eq!(read.iter().map(|file| &file.path).collect::<Vec<_>>(), [&path]);
+        drop(folder);
+        let kept = Files::kept(&read);
+        assert_eq!(&*kept.read(&path, Kind::Regular, 4).unwrap(), b"text");
+        assert!(matches!(kept.read(&path, Kind::Any, 3), Err(ReadError::TooLarge { max: 3 })));
+        assert!(matches!(kept.read(Path::new("other"), Kind::Any, 4), Err(ReadError::Io(_))));
+    }
+}
