@@ -8,6 +8,7 @@ mod errors;
 mod limits;
 mod live;
 mod risk;
+mod shipped;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -5,9 +5,9 @@
 //! of this request's own). `method`, `path`, `query`, `uri` and `host` can be set until the request is
 //! sent. `resp`: `status` (can be set), `headers`, `ctx` (the same table), `request`.
 
-use super::{get_registry, headers, set_registry};
+use super::{get_registry, headers, set_global, set_registry};
 use crate::abi::{self, Map};
-use crate::lua::{Anchor, Lua, Raise, Returns, Tagged, ffi, functions};
+use crate::lua::{Anchor, Lua, Raise, Returns, Tagged, ffi, functions, wrap};
 use crate::query;
 use crate::script::Handler;
 use crate::world::Run;
@@ -109,6 +109,18 @@ pub(super) fn open(lua: &Lua) {
     lua.push_boolean(false);
     lua.set_raw(-2, "__metatable");
     set_registry(lua, RESPONSE);
+    lua.push_function(wrap(reroute));
+    set_global(lua, "reroute");
+}
+
+/// Has the gateway look for the route again, by the request as it then is.
+fn reroute(_lua: &Lua) -> Returns {
+    if !Run::in_exchange() {
+        return Err("there is no request to route".into());
+    }
+    abi::foreign("clear_route_cache", b"", |_| ())
+        .map_err(|status| Raise(format!("the route was not looked for again: {status}")))?;
+    Ok(0)
 }
 
 fn current(context: Option<u32>) -> Result<u32, Raise> {

@@ -1,8 +1,9 @@
 //! `json.encode(value)`, `json.decode(text)`, `json.null`, `json.empty_array`, and the global `config`.
 //!
 //! A table is an array if its keys are 1 to n with n > 0, else an object with its keys as text; the order
-//! of an object's keys is Lua's. `null` in a text becomes `json.null` in arrays and objects alike, so that
-//! no element goes missing. Whole numbers stay whole.
+//! of an object's keys is Lua's. A table that came from an empty array and is still empty goes back to one.
+//! `null` in a text becomes `json.null` in arrays and objects alike, so that no element goes missing. Whole
+//! numbers stay whole.
 
 use serde_json::Value;
 
@@ -16,6 +17,8 @@ const DEPTH_MAX: usize = 64;
 /// Addresses that stand for values which Lua has not.
 static NULL: u8 = 0;
 static EMPTY_ARRAY: u8 = 1;
+/// Where the registry keeps the metatable of tables that came from empty arrays.
+static ARRAY: u8 = 2;
 
 pub(super) fn open(lua: &Lua, config: &Value) {
     lua.push_table(0, 4);
@@ -25,6 +28,8 @@ pub(super) fn open(lua: &Lua, config: &Value) {
     lua.push_light((&raw const EMPTY_ARRAY).cast());
     lua.set_raw(-2, "empty_array");
     set_global(lua, "json");
+    lua.push_table(0, 0);
+    lua.set_registry_at((&raw const ARRAY).cast());
     match config {
         Value::Null => lua.push_table(0, 0),
         config => push_value(lua, config),
@@ -62,6 +67,7 @@ fn write(lua: &Lua, index: i32, out: &mut Writer, depth: usize) -> Result<(), Ra
         ffi::TABLE if !lua.has_room(4) => return Err("not enough memory".into()),
         ffi::TABLE => match array_length(lua, index) {
             Some(length) => write_array(lua, index, length, out, depth)?,
+            None if was_empty_array(lua, index) => out.raw(b"[]")?,
             None => write_object(lua, index, out, depth)?,
         },
         _ => return Err("JSON has no functions, threads and userdata".into()),
@@ -95,6 +101,20 @@ fn array_length(lua: &Lua, index: i32) -> Option<i64> {
         }
     }
     (count == length).then_some(length)
+}
+
+/// Whether a table came from an empty array and is still empty.
+fn was_empty_array(lua: &Lua, index: i32) -> bool {
+    let index = lua.absolute(index);
+    if !lua.has_metatable_at(index, (&raw const ARRAY).cast()) {
+        return false;
+    }
+    lua.push_nil();
+    let is_empty = !lua.next(index);
+    if !is_empty {
+        lua.pop(2);
+    }
+    is_empty
 }
 
 fn write_array(lua: &Lua, index: i32, length: i64, out: &mut Writer, depth: usize) -> Result<(), Raise> {
@@ -176,6 +196,10 @@ fn push_value(lua: &Lua, value: &Value) {
             for (n, value) in (1..).zip(values) {
                 push_value(lua, value);
                 lua.set_index(-2, n);
+            }
+            if values.is_empty() {
+                lua.push_registry_at((&raw const ARRAY).cast());
+                lua.set_metatable(-2);
             }
         }
         Value::Object(members) => {

@@ -77,6 +77,10 @@ unsafe extern "C-unwind" {
     pub(crate) fn lua_getiuservalue(l: *mut RawState, index: c_int, n: c_int) -> c_int;
     pub(crate) fn lua_setiuservalue(l: *mut RawState, index: c_int, n: c_int) -> c_int;
     pub(crate) fn lua_setmetatable(l: *mut RawState, index: c_int) -> c_int;
+    pub(crate) fn lua_getmetatable(l: *mut RawState, index: c_int) -> c_int;
+    pub(crate) fn lua_rawequal(l: *mut RawState, one: c_int, other: c_int) -> c_int;
+    pub(crate) fn lua_rawgetp(l: *mut RawState, index: c_int, key: *const c_void) -> c_int;
+    pub(crate) fn lua_rawsetp(l: *mut RawState, index: c_int, key: *const c_void);
     pub(crate) fn lua_setupvalue(l: *mut RawState, function: c_int, n: c_int) -> *const c_char;
     pub(crate) fn lua_next(l: *mut RawState, index: c_int) -> c_int;
 

@@ -72,6 +72,33 @@ impl Lua {
         unsafe { ffi::lua_setmetatable(self.0, index) };
     }
 
+    /// Keeps the value on top in the registry, under an address, and pops it. Throws if there is no memory.
+    pub(crate) fn set_registry_at(self, key: *const ()) {
+        // SAFETY: there is a value on top, and the key is only compared.
+        unsafe { ffi::lua_rawsetp(self.0, ffi::REGISTRY, key.cast()) }
+    }
+
+    /// Pushes what the registry keeps under an address. Throws nothing.
+    pub(crate) fn push_registry_at(self, key: *const ()) {
+        // SAFETY: the caller has room for one more value.
+        unsafe { ffi::lua_rawgetp(self.0, ffi::REGISTRY, key.cast()) };
+    }
+
+    /// Whether the metatable of the value at `index` is what the registry keeps under an address. Needs
+    /// room for two values and throws nothing.
+    pub(crate) fn has_metatable_at(self, index: c_int, key: *const ()) -> bool {
+        // SAFETY: as the lines above say; what was pushed is popped.
+        unsafe {
+            if ffi::lua_getmetatable(self.0, index) == 0 {
+                return false;
+            }
+            self.push_registry_at(key);
+            let is_equal = ffi::lua_rawequal(self.0, -1, -2) != 0;
+            self.pop(2);
+            is_equal
+        }
+    }
+
     pub(crate) fn push_globals(self) {
         self.get_index(ffi::REGISTRY, ffi::RIDX_GLOBALS);
     }
