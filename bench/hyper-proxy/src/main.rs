@@ -1,7 +1,8 @@
-//! The barest reverse proxy on hyper: one thread, keep-alive on both sides, no routing, no limits,
-//! no logging. It shows what hyper alone costs, so that a gateway can be measured against it.
+//! The barest reverse proxy on hyper: keep-alive on both sides, no routing, no limits, no logging. It
+//! shows what hyper alone costs, so that a gateway can be measured against it.
 //!
-//! Usage: `hyper-proxy LISTEN UPSTREAM`, both as `ip:port`.
+//! Usage: `hyper-proxy LISTEN UPSTREAM [THREADS]`, addresses as `ip:port`. Threads share nothing: each
+//! has its own runtime, its own listener (`SO_REUSEPORT`) and its own pool.
 
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -13,7 +14,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use tokio::net::{TcpListener, TcpStream};
+use std::thread;
+use tokio::net::{TcpSocket, TcpStream};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -55,7 +57,11 @@ impl Pool {
 
 async fn serve(listen: SocketAddr, upstream: SocketAddr) -> Result<(), BoxError> {
     let pool = Rc::new(Pool { upstream, idle: RefCell::default() });
-    let listener = TcpListener::bind(listen).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(listen)?;
+    let listener = socket.listen(4096)?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -68,11 +74,20 @@ async fn serve(listen: SocketAddr, upstream: SocketAddr) -> Result<(), BoxError>
     }
 }
 
-fn main() -> Result<(), BoxError> {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse());
-    let (Some(listen), Some(upstream)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: hyper-proxy LISTEN UPSTREAM".into());
-    };
+fn run(listen: SocketAddr, upstream: SocketAddr) -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(listen?, upstream?))
+    tokio::task::LocalSet::new().block_on(&runtime, serve(listen, upstream))
+}
+
+fn main() -> Result<(), BoxError> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [listen, upstream, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: hyper-proxy LISTEN UPSTREAM [THREADS]".into());
+    };
+    let (listen, upstream) = (listen.parse()?, upstream.parse()?);
+    let threads: usize = rest.first().map_or(Ok(1), |text| text.parse())?;
+    for _ in 1..threads {
+        thread::spawn(move || run(listen, upstream).map_err(|error| eprintln!("hyper-proxy: {error}")));
+    }
+    run(listen, upstream)
 }
