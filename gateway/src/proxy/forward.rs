@@ -1,5 +1,6 @@
 //! Sending a request on.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,8 +31,8 @@ pub(super) async fn send(
     let head = flight.exchange.send_request(flight.run().has_guests());
     let started = Instant::now();
     metrics.requests.inc();
-    let sent =
-        pool.send_preferring(flight.exchange.preferred_endpoint(), request(head, body).map(Payload::Stream));
+    let request = request(head, body).map(Payload::Stream);
+    let sent = pin!(pool.send_preferring(flight.exchange.preferred_endpoint(), request));
     let result = match flight.run().until_interrupted(sent).await {
         Ok(result) => result,
         Err(Interrupted::Replied(reply)) => return Ok(Answer::from(*reply)),

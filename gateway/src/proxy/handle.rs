@@ -1,7 +1,7 @@
 //! The order of a request, on one screen.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -34,7 +34,10 @@ pub async fn handle(
     let (parts, incoming) = request.into_parts();
     let (flight, origin) = admit::begin(worker, &connection, parts);
     let result = match admit::check(&flight, &connection, &origin) {
-        Ok(host) => within_deadline(&flight, &connection, proceed(&flight, host.as_deref(), incoming)).await,
+        Ok(host) => {
+            let work = pin!(proceed(&flight, host.as_deref(), incoming));
+            within_deadline(&flight, &connection, work).await
+        }
         Err(error) => Err(error),
     };
     match result {
@@ -117,11 +120,10 @@ fn refuse(flight: &Rc<Flight>, error: &ProxyError) -> Result<Response<ResponseBo
 async fn within_deadline(
     flight: &Flight,
     connection: &ConnectionState,
-    work: impl Future<Output = Result<Response<ResponseBody>, ProxyError>>,
+    mut work: Pin<&mut impl Future<Output = Result<Response<ResponseBody>, ProxyError>>>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let limit = flight.generation.blueprint.policy.limits.total_timeout;
     connection.set_deadline(limit.map(|limit| flight.exchange.started + limit));
-    let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result),
         Poll::Pending => connection.poll_deadline(cx).map(|()| Err(ProxyError::TotalTimeout)),

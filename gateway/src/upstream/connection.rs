@@ -82,15 +82,14 @@ impl<B: RequestStream> Connection<B> {
     /// connection; so does any failure.
     pub(super) async fn exchange(
         mut self: Box<Self>,
-        mut request: Request<RequestBody<B>>,
+        mut request: Box<Request<RequestBody<B>>>,
         recording: Recording,
         timeout: Duration,
     ) -> Result<(Response<Incoming>, Box<Self>), Failure<B>> {
         self.exchange.begin(recording);
         request.body_mut().tie_to(&self.exchange);
         // The receiving end is polled without a waker and must not be told to wait for budget.
-        let response = tokio::task::unconstrained(self.sender.try_send_request(request));
-        let mut response = pin!(response);
+        let mut response = pin!(tokio::task::unconstrained(self.sender.try_send_request(*request)));
         let result = poll_fn(|cx| self.poll_response(cx, response.as_mut(), timeout)).await;
         self.deadline.clear();
         result.map(|response| (response, self))

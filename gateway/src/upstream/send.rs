@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,6 +61,12 @@ impl<B: RequestStream> Answer<B> {
 /// A request with the body that hyper gets.
 type Outgoing<B> = Request<RequestBody<B>>;
 
+/// How a request is sent.
+enum Prepared<B, F> {
+    Http1(Candidates, Box<Outgoing<B>>),
+    Http2(Pin<Box<F>>),
+}
+
 /// What an exchange came to.
 enum Outcome<B: RequestStream> {
     Answered(Response<Incoming>, Box<Connection<B>>),
@@ -90,18 +97,34 @@ impl<B: RequestStream> UpstreamPool<B> {
     ///
     /// # Errors
     /// [`SendError`].
-    pub async fn send_preferring(
+    pub fn send_preferring(
         &self,
         endpoint: Option<usize>,
         request: Request<B>,
-    ) -> Result<Answer<B>, SendError> {
-        let mut candidates = self.turn.take(self.endpoints.len(), endpoint);
-        if self.definition.protocol == Protocol::Http2 {
-            // Boxed, for it would make the future of every HTTP/1.1 request larger.
-            let timeout = Some(self.definition.response_timeout);
-            return Box::pin(self.send_http2(candidates, request, timeout)).await;
+    ) -> impl Future<Output = Result<Answer<B>, SendError>> {
+        let candidates = self.turn.take(self.endpoints.len(), endpoint);
+        // A future is copied as a whole into the one that waits for it, and so on outwards. So the
+        // request is in a box before there is one, and what is rare is boxed as well.
+        let prepared = match self.definition.protocol {
+            Protocol::Http2 => {
+                let timeout = Some(self.definition.response_timeout);
+                Prepared::Http2(Box::pin(self.send_http2(candidates, request, timeout)))
+            }
+            Protocol::Http1 | Protocol::Redis => Prepared::Http1(candidates, prepare(request)),
+        };
+        async move {
+            match prepared {
+                Prepared::Http1(candidates, request) => self.send_http1(candidates, request).await,
+                Prepared::Http2(answer) => answer.await,
+            }
         }
-        let mut request = prepare(request);
+    }
+
+    async fn send_http1(
+        &self,
+        mut candidates: Candidates,
+        mut request: Box<Outgoing<B>>,
+    ) -> Result<Answer<B>, SendError> {
         let mut last = None;
         while let Some((index, endpoint)) = self.candidate(&mut candidates) {
             if let Some(host) = &endpoint.host {
@@ -117,13 +140,14 @@ impl<B: RequestStream> UpstreamPool<B> {
                     Outcome::Failed(error) => return Err(error),
                     Outcome::Stale(again, _) => {
                         self.counters.stale_retries.add_one();
-                        request = *again;
+                        request = again;
                     }
                 }
             }
-            // Boxed, as it is rare, and would make every request's future larger.
             match Box::pin(self.open(endpoint)).await {
-                Ok(connection) => return self.send_on_new(endpoint, connection, request).await,
+                Ok(connection) => {
+                    return Box::pin(self.send_on_new(endpoint, connection, request)).await;
+                }
                 Err(error) => last = Some(error),
             }
             candidates.failed(index);
@@ -144,7 +168,7 @@ impl<B: RequestStream> UpstreamPool<B> {
         &self,
         endpoint: &Rc<EndpointPool<B>>,
         connection: Box<Connection<B>>,
-        request: Outgoing<B>,
+        request: Box<Outgoing<B>>,
     ) -> Result<Answer<B>, SendError> {
         match self.exchange(endpoint, connection, request, Recording::Off).await {
             Outcome::Answered(response, connection) => {
@@ -182,7 +206,7 @@ impl<B: RequestStream> UpstreamPool<B> {
         &self,
         endpoint: &EndpointPool<B>,
         connection: Box<Connection<B>>,
-        request: Outgoing<B>,
+        request: Box<Outgoing<B>>,
         recording: Recording,
     ) -> Outcome<B> {
         let after = self.definition.response_timeout;
@@ -206,8 +230,8 @@ impl<B: RequestStream> UpstreamPool<B> {
 }
 
 /// Makes the request one that hyper writes as it should.
-fn prepare<B: RequestStream>(request: Request<B>) -> Outgoing<B> {
-    let mut request = request.map(RequestBody::new);
+fn prepare<B: RequestStream>(request: Request<B>) -> Box<Outgoing<B>> {
+    let mut request = Box::new(request.map(RequestBody::new));
     *request.version_mut() = Version::HTTP_11;
     let body = request.body();
     let is_length_known = body.is_end_stream() || body.size_hint().exact().is_some();

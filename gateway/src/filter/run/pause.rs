@@ -1,7 +1,7 @@
 //! Waiting for a filter that holds an exchange back.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -115,8 +115,10 @@ impl Run {
     }
 
     /// Works on `work` until a filter answers or closes the stream outside a callback, from a timer say.
-    pub async fn until_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
-        let mut work = pin!(work);
+    pub async fn until_interrupted<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Interrupted> {
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
