@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::record::{Begun, NotRecorded};
+use super::rollout::{NotSteered, RolloutOrder, RolloutReport};
 use super::status::{Phases, Status};
 use crate::filter::record::Wanted;
 use crate::policy::diagnostics::Diagnostics;
@@ -16,6 +17,15 @@ pub trait Control: Send + Sync + 'static {
     /// Reads the policy again and puts it in force, and says how that ended. The swap itself must not
     /// depend on this future being polled to its end: the client may go away.
     fn reload(&self) -> impl Future<Output = ReloadOutcome> + Send;
+
+    /// The policy on trial, and how those before it fared. Quick, as [`Control::status`].
+    fn rollout(&self) -> RolloutReport;
+
+    /// Ends a trial; gives what is known then.
+    fn steer_rollout(
+        &self,
+        order: RolloutOrder,
+    ) -> impl Future<Output = Result<RolloutReport, NotSteered>> + Send;
 
     /// What the gateway is doing. Quick: it is asked for on the control thread.
     fn status(&self) -> Status;
@@ -52,7 +62,16 @@ pub enum ReloadOutcome {
         /// How long each phase took.
         phases: Phases,
     },
-    /// It equals the one in force, so nothing was done.
+    /// The policy is on trial: it serves a share of the traffic, by its `rollout`.
+    OnTrial {
+        /// Its generation.
+        generation: u64,
+        /// The generation that serves the rest.
+        base: u64,
+        /// How long each phase took.
+        phases: Phases,
+    },
+    /// It equals the one in force or on trial, so nothing was done.
     Unchanged {
         /// The generation in force.
         generation: u64,

@@ -7,6 +7,8 @@
 //! | `GET /status` | JSON: [`Status`] |
 //! | `GET /metrics` | OpenMetrics text |
 //! | `POST /policy/reload` | 200 with a [`ReloadOutcome`]; 422 (the policy is wrong), 409 (it asks for what cannot change at run time) or 500 with the diagnosis, as JSON if `Accept` names it, else as text |
+//! | `GET /policy/rollout` | JSON: [`RolloutReport`] |
+//! | `POST /policy/rollout/promote`, `/abort` | 200 with the report then; 409 if no policy is on trial |
 //! | `POST /filters/NAME/record` | JSON lines: what that filter is given and makes of it; loopback only |
 //!
 //! It runs on the control runtime, never on a worker, and knows the rest of the gateway only through
@@ -23,6 +25,7 @@
 mod control;
 mod guard;
 mod record;
+mod rollout;
 mod routes;
 mod serve;
 mod status;
@@ -31,6 +34,7 @@ mod tests;
 
 pub use control::{Control, Readiness, Refusal, RefusalKind, ReloadOutcome};
 pub use record::{Begun, NotRecorded};
+pub use rollout::{NotSteered, RolloutNote, RolloutOrder, RolloutReport, RolloutStatus, Served};
 pub use serve::serve;
 pub use status::{
     EndpointStatus, FilterState, FilterStatus, GenerationStatus, Phases, RejectedStatus, Status, Trigger,

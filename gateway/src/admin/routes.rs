@@ -19,6 +19,7 @@ use tower_http::timeout::TimeoutLayer;
 use super::control::{Control, Readiness, Refusal, ReloadOutcome};
 use super::guard::{Hosts, guard};
 use super::record::record;
+use super::rollout;
 use crate::telemetry::metrics::{self, Metrics};
 
 /// No request has a use for a body.
@@ -33,6 +34,9 @@ GET  /readyz
 GET  /status
 GET  /metrics
 POST /policy/reload
+GET  /policy/rollout
+POST /policy/rollout/promote
+POST /policy/rollout/abort
 POST /filters/NAME/record?count=100&seconds=30&body_bytes=0\n";
 
 /// The whole API as one service.
@@ -42,11 +46,14 @@ pub(super) fn router<C: Control>(control: Arc<C>, metrics: Arc<Metrics>, hosts: 
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz::<C>))
         .route("/status", get(status::<C>))
+        .route("/policy/rollout", get(rollout::show::<C>))
         .with_state(Arc::clone(&control))
         .merge(Router::new().route("/metrics", get(exposition)).with_state(metrics))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_MAX));
     let slow = Router::new()
         .route("/policy/reload", post(reload::<C>))
+        .route("/policy/rollout/promote", post(rollout::promote::<C>))
+        .route("/policy/rollout/abort", post(rollout::abort::<C>))
         .with_state(Arc::clone(&control))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, RELOAD_MAX));
     // It bounds itself, and its answer comes at once.
@@ -90,7 +97,9 @@ async fn reload<C: Control>(State(control): State<Arc<C>>, headers: HeaderMap) -
     match &outcome {
         ReloadOutcome::Refused(refusal) if !wants_json(&headers) => refused_as_text(refusal),
         ReloadOutcome::Refused(refusal) => (refusal.kind.status(), Json(&outcome)).into_response(),
-        ReloadOutcome::Applied { .. } | ReloadOutcome::Unchanged { .. } => Json(&outcome).into_response(),
+        ReloadOutcome::Applied { .. } | ReloadOutcome::OnTrial { .. } | ReloadOutcome::Unchanged { .. } => {
+            Json(&outcome).into_response()
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Status {
     pub generation: Option<GenerationStatus>,
     /// Generations replaced but still serving their last requests.
     pub generations_retiring: usize,
+    /// The policy on trial, if there is one.
+    pub rollout: Option<super::RolloutStatus>,
     /// The last policy that was refused, if none was applied since.
     pub last_error: Option<RejectedStatus>,
     /// Filters of the policy in force, in its order.

@@ -56,6 +56,7 @@ impl Control for Gateway {
                 phases: Phases { commit: Some(Duration::from_micros(1500)), ..Phases::default() },
             }),
             generations_retiring: 1,
+            rollout: None,
             last_error: Some(RejectedStatus {
                 at: Timestamp(std::time::UNIX_EPOCH),
                 trigger: Trigger::Signal,
@@ -81,6 +82,17 @@ impl Control for Gateway {
 
     fn readiness(&self) -> Readiness {
         self.readiness
+    }
+
+    fn rollout(&self) -> RolloutReport {
+        RolloutReport::default()
+    }
+
+    async fn steer_rollout(&self, order: RolloutOrder) -> Result<RolloutReport, NotSteered> {
+        match order {
+            RolloutOrder::Promote => Ok(self.rollout()),
+            RolloutOrder::Abort => Err(NotSteered::NoRollout),
+        }
     }
 
     fn record(&self, wanted: Wanted) -> Result<Begun, NotRecorded> {
@@ -176,7 +188,7 @@ async fn status_is_json() {
         "parse_ms": null, "compile_ms": null, "prepare_ms": null, "commit_ms": 1.5, "retire_ms": null
     });
     let expected = json!({
-        "version": "0.1.0", "started": "1970-01-01T00:00:00.000Z", "workers": 2, "generations_retiring": 1,
+        "version": "0.1.0", "started": "1970-01-01T00:00:00.000Z", "workers": 2, "generations_retiring": 1, "rollout": null,
         "generation": {
             "number": 4, "committed": "1970-01-01T00:00:00.000Z", "source": "demo.yaml", "digest": "ab12",
             "trigger": "file", "phases": phases,
@@ -335,4 +347,16 @@ async fn recordings_are_bounded_and_not_for_web_pages() {
     let wanted = Wanted { filter: "guard".into(), exchanges: 1, bytes: 1, body_bytes: 0 };
     let _live = api.gateway.recorder.start(wanted).unwrap();
     assert_eq!(ask("", "").await.0, 409);
+}
+
+#[tokio::test]
+async fn a_rollout_is_shown_and_steered() {
+    let api = Api::ready(unchanged()).await;
+    let (status, _, body) = api.get("/policy/rollout").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"running":null,"last":null,"events":[]}"#));
+    let post = async |path: &str| api.send(&format!("POST /policy/rollout/{path}"), "", "").await;
+    assert_eq!(post("promote").await.0, 200);
+    let (status, _, body) = post("abort").await;
+    assert_eq!((status, body.as_str()), (409, "no rollout is under way\n"));
+    assert_eq!(api.get("/policy/rollout/abort").await.0, 405);
 }

@@ -83,6 +83,8 @@ pub struct Course {
     pub status: Cell<Option<StatusCode>>,
     /// What went wrong in the gateway, in the word of the access log.
     pub error: Cell<Option<&'static str>>,
+    /// Whether any filter has failed in it.
+    pub has_trapped: Cell<bool>,
     /// The status in the response's trailers, if it is gRPC.
     pub(super) grpc_status: Cell<Option<u32>>,
     /// Why a filter ended it, if one did.

@@ -19,7 +19,7 @@ use crate::policy::listener::ListenerId;
 use crate::policy::route::{Action, DirectResponse, Redirect, Route};
 use crate::policy::upstream::{Protocol, Upstream};
 use crate::proxy::Outgoing;
-use crate::telemetry::metrics::{Handle, RouteMetrics, UpstreamMetrics, WorkerMetrics};
+use crate::telemetry::metrics::{Handle, RouteMetrics, UpstreamMetrics};
 use crate::upstream::{Courier, EndpointName, UpstreamPool, Upstreams};
 
 /// The worker that builds.
@@ -177,8 +177,13 @@ impl Generation {
         self.listeners.iter().find(|(id, _)| *id == listener).map(|(_, serves)| serves)
     }
 
+    /// The VMs of its guests.
+    pub fn slots(&self) -> &[Rc<VmSlot>] {
+        &self.slots
+    }
+
     /// Publishes how its guests are. For the sweep.
-    pub fn publish_guests(&self, worker: &WorkerMetrics) {
+    pub fn publish_guests(&self) {
         for filter in &self.guests {
             filter.sweep_shadows();
             let Some((plugin, metrics)) = filter.guest() else { continue };
@@ -186,10 +191,6 @@ impl Generation {
             metrics.restarts.add(plugin.take_restarts());
             plugin.publish();
         }
-        let memory: u64 = self.slots.iter().map(|slot| slot.memory_bytes()).sum();
-        worker.wasm_memory_bytes.set(i64::try_from(memory).unwrap_or(i64::MAX));
-        let vms = self.slots.iter().filter(|slot| slot.is_live()).count();
-        worker.wasm_vms.set(i64::try_from(vms).unwrap_or(i64::MAX));
     }
 }
 

@@ -132,6 +132,7 @@ fn of_all(policy: &Policy) -> Vec<Fact> {
     let mut all = facts::of_limits(&policy.limits);
     let trusted: Vec<_> = policy.trusted_proxies.iter().map(ToString::to_string).collect();
     all.push(("trusted_proxies", trusted.join(", ")));
+    all.extend(policy.rollout.as_ref().map(facts::of_rollout));
     all
 }
 

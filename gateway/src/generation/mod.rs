@@ -6,6 +6,9 @@
 //!    plugins, upstream pools. What did not change is carried over again, by identity.
 //! 3. Commit is one pointer. An old generation is freed on its worker when its last request ends.
 //!
+//! A policy with `rollout` is built likewise and then serves a share of the requests beside the one in force
+//! (`trial`), until it takes its place or is dropped.
+//!
 //! `modules` compiles, `canary` tries filters out before any worker sees them; `difference` tells people
 //! beforehand what a change would do.
 
@@ -16,8 +19,10 @@ pub mod difference;
 pub mod modules;
 mod retire;
 mod tcp;
+pub mod trial;
 
 pub use blueprint::{Blueprint, Compiled, Modules};
 pub use build::{BuildError, Generation, Next, RouteRuntime, Site};
 pub use retire::{Retirements, Serving};
 pub use tcp::{Serves, TcpRuntime};
+pub use trial::Trial;

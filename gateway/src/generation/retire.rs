@@ -31,11 +31,11 @@ impl Retirements {
         self.lock().range(..number).count()
     }
 
-    /// The newest generation that must end, with all before it, so that at most `max` older than
-    /// `number` are held.
-    pub fn excess(&self, number: u64, max: usize) -> Option<u64> {
+    /// The newest generation that must end, with all before it that are not `live`, so that at most
+    /// `max` that are not live are held.
+    pub fn excess(&self, live: &[u64], max: usize) -> Option<u64> {
         let holders = self.lock();
-        holders.range(..number).rev().nth(max).map(|(excess, _)| *excess)
+        holders.keys().rev().filter(|number| !live.contains(number)).nth(max).copied()
     }
 
     /// Waits until no worker holds generation `number`.
@@ -79,9 +79,16 @@ mod tests {
     fn the_oldest_are_too_many() {
         let all = Arc::new(Retirements::default());
         let mut held: Vec<_> = [1, 3, 4, 7, 9].map(|number| all.serve(number)).into();
-        let excess = |max| all.excess(9, max);
+        let excess = |max| all.excess(&[9], max);
         assert_eq!([excess(0), excess(1), excess(3), excess(4)], [Some(7), Some(4), Some(1), None]);
         held.remove(1);
-        assert_eq!((all.excess(9, 2), all.excess(9, 3), all.excess(1, 0)), (Some(1), None, None));
+        assert_eq!((all.excess(&[9], 2), all.excess(&[9], 3)), (Some(1), None));
+    }
+
+    #[test]
+    fn one_that_was_taken_back_is_too_much_however_new() {
+        let all = Arc::new(Retirements::default());
+        let _held: Vec<_> = [4, 5, 6, 7].map(|number| all.serve(number)).into();
+        assert_eq!([0, 1, 2].map(|max| all.excess(&[4, 7], max)), [Some(6), Some(5), None]);
     }
 }

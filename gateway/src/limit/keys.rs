@@ -71,13 +71,13 @@ impl Keyer {
 /// The addresses that count as one client: an IPv4 address, or an IPv6 /64, which is what one
 /// subscriber is given and can change within at will.
 #[derive(Hash, PartialEq, Eq, Debug)]
-enum AddressBlock {
+pub(crate) enum AddressBlock {
     V4(u32),
     V6(u64),
 }
 
 impl AddressBlock {
-    fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         // ::ffff:a.b.c.d is the IPv4 client a.b.c.d on a dual-stack socket.
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4.to_bits()),

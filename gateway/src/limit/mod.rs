@@ -28,6 +28,7 @@ mod shard;
 mod tests;
 
 pub use buckets::{Clock, MonotonicClock};
+pub(crate) use keys::AddressBlock;
 pub use keys::{Key, Subject};
 pub use limiter::{Decision, Limiter};
 pub use set::LimiterSet;

@@ -19,6 +19,7 @@ use super::filter::{
 };
 use super::limits::Limits;
 use super::listener::{Listener, Service, TcpService};
+use super::rollout::{Margins, Rollout, RolloutKey, Share};
 use super::route::{
     Action, DirectResponse, HostPattern, Match, PathPattern, Redirect, RedirectPath, Route, ValueMatch,
 };
@@ -51,6 +52,32 @@ pub fn of_limits(limits: &Limits) -> Vec<Fact> {
         ("total_timeout", total_timeout.map_or("none".to_owned(), |timeout| format!("{timeout:?}"))),
         ("drain_timeout", format!("{drain_timeout:?}")),
     ]
+}
+
+/// How the policy comes into force, if not at once.
+pub fn of_rollout(rollout: &Rollout) -> Fact {
+    let Rollout { steps, key, margins, minimum_requests } = rollout;
+    let steps: Vec<_> = steps.iter().map(|step| format!("{} for {:?}", step.share, step.time)).collect();
+    let key = match key {
+        RolloutKey::ClientAddress => "client address".to_owned(),
+        RolloutKey::Header(name) => format!("header {name}"),
+        RolloutKey::Cookie(name) => format!("cookie {name}"),
+    };
+    let Margins { errors, traps, denials, latency } = margins;
+    let shown = |share: &Option<Share>| share.map_or_else(|| "none".to_owned(), |share| share.to_string());
+    let margins =
+        [("errors", shown(errors)), ("traps", shown(traps)), ("denials", shown(denials))].map(joined);
+    let latency = latency.map_or_else(|| "none".to_owned(), |latency| format!("{latency:?}"));
+    let text = format!(
+        "{} of {minimum_requests} requests each, by {key}; margins {}, latency {latency}",
+        steps.join(", "),
+        margins.join(", ")
+    );
+    ("rollout", text)
+}
+
+fn joined((name, value): (&str, String)) -> String {
+    format!("{name} {value}")
 }
 
 /// What is set for an upstream.

@@ -29,6 +29,7 @@ mod raw;
 mod read;
 mod report;
 mod resolve;
+pub mod rollout;
 pub mod route;
 mod source;
 mod suggest;
@@ -59,6 +60,8 @@ pub struct Policy {
     pub filters: Vec<Arc<filter::Filter>>,
     /// Routes, in the order written; precedence is `route`'s.
     pub routes: Vec<Arc<route::Route>>,
+    /// How it comes into force; none: at once.
+    pub rollout: Option<rollout::Rollout>,
 }
 
 #[cfg(test)]

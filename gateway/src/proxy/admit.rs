@@ -1,5 +1,6 @@
 //! What is checked and made uniform before anything else looks at a request.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use super::error::ProxyError;
 use super::flight::{Flight, Seen};
 use crate::filter::{Client, Exchange, RequestHead};
+use crate::generation::Generation;
 use crate::http::forwarded::{Scheme, Trust, client_address};
 use crate::http::request_id::{X_REQUEST_ID, inbound};
 use crate::http::{framing, hop, host, path};
@@ -22,15 +24,16 @@ pub(super) fn begin(
     connection: &Rc<ConnectionState>,
     parts: Parts,
 ) -> (Rc<Flight>, Origin) {
-    let generation = worker.generation();
-    let limits = &generation.blueprint.policy.limits;
-    let trusted = &generation.blueprint.policy.trusted_proxies;
-    let trust = connection.peer.trust(trusted);
+    let mut generation = worker.generation();
     let Parts { method, uri, version, headers, .. } = parts;
-    let address = match trust {
-        Trust::Untrusted => connection.peer.address(),
-        Trust::Trusted => client_address(connection.peer.address(), &headers, trusted),
-    };
+    let (mut trust, mut address) = client_of(&generation, connection, &headers);
+    let mut on_trial = None;
+    if let Some(assigned) = worker.assign(address, &headers) {
+        generation = assigned.generation;
+        (trust, address) = client_of(&generation, connection, &headers);
+        on_trial = Some(assigned.on_trial);
+    }
+    let limits = &generation.blueprint.policy.limits;
     let client = Client {
         address,
         peer: connection.peer_address,
@@ -51,8 +54,19 @@ pub(super) fn begin(
     let head = RequestHead { method, target, headers };
     let exchange = Rc::new(Exchange::new(client, request_id, head, Instant::now(), buffer_max));
     connection.begin(generation.blueprint.number);
-    let flight = Flight::new(worker, Rc::clone(connection), Rc::clone(&generation), exchange, seen);
+    let flight = Flight::new(worker, Rc::clone(connection), Rc::clone(&generation), exchange, seen, on_trial);
     (flight, Origin { uri, trust })
+}
+
+/// Whether the peer is believed, and who the client is.
+fn client_of(generation: &Generation, connection: &ConnectionState, headers: &HeaderMap) -> (Trust, IpAddr) {
+    let trusted = &generation.blueprint.policy.trusted_proxies;
+    let trust = connection.peer.trust(trusted);
+    let address = match trust {
+        Trust::Untrusted => connection.peer.address(),
+        Trust::Trusted => client_address(connection.peer.address(), headers, trusted),
+    };
+    (trust, address)
 }
 
 /// What is left of the head.

@@ -14,12 +14,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 
 use super::error::ProxyError;
+use super::respond::FILTER_CLOSED;
 use crate::filter::{Exchange, Foreseen, Run};
 use crate::generation::{Generation, Next, RouteRuntime};
 use crate::telemetry::Timestamp;
 use crate::telemetry::access_log::{EndedBy, Record, ShadowRecord, Text, UpstreamRecord};
-use crate::telemetry::metrics::StatusClass;
-use crate::worker::{ConnectionState, Worker};
+use crate::telemetry::metrics::{Ending, Fate, StatusClass};
+use crate::worker::{ConnectionState, OnTrial, Worker};
 
 /// One request's life.
 pub(super) struct Flight {
@@ -30,6 +31,8 @@ pub(super) struct Flight {
     pub(super) exchange: Rc<Exchange>,
     /// As received; kept only if it will be logged.
     seen: Option<Seen>,
+    /// Where it is counted while two policies share the requests.
+    on_trial: Option<OnTrial>,
     route: Cell<Option<usize>>,
     run: OnceCell<Run>,
     pub(super) upstream: RefCell<Option<UpstreamRecord>>,
@@ -60,6 +63,7 @@ impl Flight {
         generation: Rc<Generation>,
         exchange: Rc<Exchange>,
         seen: Option<Seen>,
+        on_trial: Option<OnTrial>,
     ) -> Rc<Self> {
         Rc::new(Self {
             worker,
@@ -67,6 +71,7 @@ impl Flight {
             generation,
             exchange,
             seen,
+            on_trial,
             route: Cell::new(None),
             run: OnceCell::new(),
             upstream: RefCell::default(),
@@ -104,6 +109,27 @@ impl Flight {
     pub(super) fn note_error(&self, word: &'static str) {
         let error = &self.exchange.course.error;
         error.set(error.get().or(Some(word)));
+    }
+
+    /// How the request ended, to compare policies by: what the upstream refuses is not the policy's doing.
+    fn ending(&self, took: Duration) -> Ending {
+        let course = &self.exchange.course;
+        let status = course.status.get();
+        let has_failed = match status {
+            Some(status) if status.is_server_error() => true,
+            Some(status) if status.is_client_error() => false,
+            // Broken off; a client that went away leaves no word.
+            Some(_) | None => course.error.get().is_some_and(|word| word != FILTER_CLOSED),
+        };
+        let is_ours = self.upstream.borrow().is_none();
+        let is_denied = self.run.get().is_some_and(|run| run.ended().is_some())
+            || is_ours && status.is_some_and(|status| status.is_client_error());
+        let fate = match (has_failed, is_denied) {
+            (true, _) => Fate::Failed,
+            (false, true) => Fate::Denied,
+            (false, false) => Fate::Served,
+        };
+        Ending { fate, has_trapped: course.has_trapped.get(), took }
     }
 
     fn record(&self, seen: &Seen, duration: Duration) -> Record {
@@ -157,6 +183,9 @@ impl Drop for Flight {
         let duration = Instant::now().saturating_duration_since(self.exchange.started);
         let metrics = self.route().map_or(&self.generation.unrouted, |route| &route.metrics);
         metrics.record(StatusClass::of(self.exchange.course.status.get()), duration);
+        if let Some(on_trial) = &self.on_trial {
+            on_trial.count(&self.ending(duration));
+        }
         if let Some(seen) = &self.seen {
             self.worker.access_log().push(self.record(seen, duration));
         }

@@ -11,6 +11,9 @@ use crate::http::hop::HopError;
 use crate::http::request_id::X_REQUEST_ID;
 use crate::upstream::SendError;
 
+/// The word for a stream that a filter closed.
+pub(super) const FILTER_CLOSED: &str = "filter_closed";
+
 /// How a failed request ends.
 pub(super) struct Failure {
     /// The answer; `None`: the connection is cut.
@@ -48,7 +51,7 @@ pub(super) fn failure(error: &ProxyError) -> Failure {
         ProxyError::Filter(FilterError::Failed { .. }) => {
             Failure::answer(S::SERVICE_UNAVAILABLE, "filter_failed")
         }
-        ProxyError::Filter(FilterError::Closed { .. }) => Failure { status: None, word: "filter_closed" },
+        ProxyError::Filter(FilterError::Closed { .. }) => Failure { status: None, word: FILTER_CLOSED },
         ProxyError::Upstream(error) => upstream(error),
         ProxyError::BadResponse(_) => Failure::answer(S::BAD_GATEWAY, "bad_response"),
         ProxyError::TotalTimeout => Failure::answer(S::GATEWAY_TIMEOUT, "total_timeout"),

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::answer::Content;
 use super::flight::Flight;
 use super::length::Flow;
+use super::respond::FILTER_CLOSED;
 use crate::filter::{BodyPipe, Fed, FilterError, PipeError, Waiter};
 use crate::telemetry::Phase;
 use crate::upstream::BoxError;
@@ -136,7 +137,7 @@ impl Body for ResponseBody {
                 this.flight.note_error(match cut {
                     Cut::Upstream(_) => "upstream_body",
                     Cut::Pipe(PipeError::TooLarge { .. }) => "response_too_large",
-                    Cut::Pipe(PipeError::Filter(FilterError::Closed { .. })) => "filter_closed",
+                    Cut::Pipe(PipeError::Filter(FilterError::Closed { .. })) => FILTER_CLOSED,
                     Cut::Pipe(_) => "filter_failed",
                     Cut::TotalTimeout => "total_timeout",
                 });

@@ -6,16 +6,25 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 
 use super::rejected::Rejected;
-use super::{Reloader, count_phases, files, immutable, milliseconds, optimise};
+use super::{Reloader, count_phases, files, immutable, milliseconds};
 use crate::admin::{GenerationStatus, Phases, Refusal, ReloadOutcome, Trigger};
 use crate::generation::blueprint::{Blueprint, Modules};
 use crate::generation::canary;
 use crate::policy::{self, Diagnostics, Loaded, Policy};
 use crate::telemetry::Timestamp;
-use crate::telemetry::metrics::SwapOutcome;
+use crate::telemetry::metrics::{RolloutEvent, SwapOutcome};
+use crate::worker::Beside;
 
 /// Warnings of a policy that are logged; `tollgate check` shows them all.
 const WARNINGS_LOGGED_MAX: usize = 10;
+
+/// What became of a policy that nothing is wrong with, and its generation.
+pub(super) enum Swapped {
+    /// It serves everything.
+    InForce(u64),
+    /// It serves a share.
+    OnTrial(u64),
+}
 
 impl Reloader {
     /// Reads the policy again and puts it in force, if it differs from the one in force.
@@ -23,8 +32,11 @@ impl Reloader {
         let mut phases = Phases::default();
         let result = match self.read(&mut phases).await {
             Ok(loaded) if self.is_current(&loaded) => {
+                let reason = Some("the policy in force was read again".to_owned());
+                self.end_rollout(RolloutEvent::Replaced, reason).await;
                 return self.unchanged(trigger);
             }
+            Ok(loaded) if self.is_known_candidate(&loaded.digest, trigger) => return self.unchanged(trigger),
             Ok(loaded) => self.swap(loaded, trigger, &mut phases).await,
             Err(rejected) => Err(rejected),
         };
@@ -40,6 +52,9 @@ impl Reloader {
 
     /// Puts the policy in force once more, with code that was compiled harder meanwhile.
     pub(super) async fn take_faster_code(&mut self) {
+        if self.rollouts.running.is_some() {
+            return self.take_faster_code_on_trial().await;
+        }
         let Some(current) = self.current.clone() else { return };
         let same = Loaded {
             policy: current.policy.clone(),
@@ -69,7 +84,12 @@ impl Reloader {
 
     /// From a policy to a generation in force: its number. All before the commit can fail and then
     /// has changed nothing.
-    async fn swap(&mut self, loaded: Loaded, trigger: Trigger, phases: &mut Phases) -> Result<u64, Rejected> {
+    async fn swap(
+        &mut self,
+        loaded: Loaded,
+        trigger: Trigger,
+        phases: &mut Phases,
+    ) -> Result<Swapped, Rejected> {
         self.watch(files::of(&self.source, &loaded.policy, self.current_policy()));
         if let Some(current) = &self.current {
             immutable::check(&current.policy, &loaded.policy)?;
@@ -78,14 +98,24 @@ impl Reloader {
         let begun = Instant::now();
         let (loaded, modules) = self.try_start(loaded, modules).await?;
         log_warnings(&loaded.warnings);
-        let blueprint = self.blueprint(loaded, modules).await?;
-        self.workers.prepare(&blueprint).await?;
+        let blueprint = self.blueprint(loaded, modules, self.current.clone()).await?;
+        self.workers.prepare(&blueprint, Beside::Current).await?;
         phases.prepare = Some(begun.elapsed());
-        phases.commit = Some(self.workers.commit(blueprint.number).await.took);
-        Ok(self.committed(blueprint, trigger, *phases))
+        let number = blueprint.number;
+        if let Some(plan) = self.plan(&blueprint, trigger) {
+            self.begin_rollout(blueprint, plan, trigger, *phases).await;
+            return Ok(Swapped::OnTrial(number));
+        }
+        self.end_rollout(RolloutEvent::Replaced, Some(format!("generation {number} came"))).await;
+        phases.commit = Some(self.workers.commit(number).await.took);
+        Ok(Swapped::InForce(self.committed(blueprint, trigger, *phases)))
     }
 
-    async fn compile(&self, loaded: Loaded, phases: &mut Phases) -> Result<(Loaded, Modules), Rejected> {
+    pub(super) async fn compile(
+        &self,
+        loaded: Loaded,
+        phases: &mut Phases,
+    ) -> Result<(Loaded, Modules), Rejected> {
         let (store, current) = (Arc::clone(&self.store), self.current.clone());
         let begun = Instant::now();
         let done = spawn_blocking(move || {
@@ -97,7 +127,11 @@ impl Reloader {
         Ok((loaded, modules?))
     }
 
-    async fn try_start(&self, loaded: Loaded, modules: Modules) -> Result<(Loaded, Modules), Rejected> {
+    pub(super) async fn try_start(
+        &self,
+        loaded: Loaded,
+        modules: Modules,
+    ) -> Result<(Loaded, Modules), Rejected> {
         let current = self.current.clone();
         let done = spawn_blocking(move || {
             let current = current.as_ref().map(|current| &current.policy);
@@ -109,25 +143,33 @@ impl Reloader {
         Ok((loaded, modules))
     }
 
-    /// Builds the route table and the rest that all workers share; a large policy takes a while.
-    async fn blueprint(&self, loaded: Loaded, modules: Modules) -> Result<Arc<Blueprint>, Rejected> {
-        let (shared, current) = (Arc::clone(&self.shared), self.current.clone());
-        let number = current.as_ref().map_or(1, |current| current.number + 1);
+    /// Builds the route table and the rest that all workers share, as far as it is not that of `beside`; a
+    /// large policy takes a while.
+    pub(super) async fn blueprint(
+        &self,
+        loaded: Loaded,
+        modules: Modules,
+        beside: Option<Arc<Blueprint>>,
+    ) -> Result<Arc<Blueprint>, Rejected> {
+        let shared = Arc::clone(&self.shared);
+        let current = self.current.as_ref().map_or(0, |current| current.number);
+        let number = current.max(self.rollouts.highest) + 1;
         let built = spawn_blocking(move || {
-            Blueprint::new(number, loaded, modules, current.as_deref(), &shared.metrics)
+            Blueprint::new(number, loaded, modules, beside.as_deref(), &shared.metrics)
         });
         Ok(Arc::new(built.await?))
     }
 
     /// Everything that follows from a commit.
-    fn committed(&mut self, blueprint: Arc<Blueprint>, trigger: Trigger, phases: Phases) -> u64 {
+    pub(super) fn committed(&mut self, blueprint: Arc<Blueprint>, trigger: Trigger, phases: Phases) -> u64 {
         let number = blueprint.number;
         for limiter in blueprint.limiters.iter() {
             self.shared.metrics.limiter(limiter);
         }
         self.watch(files::of(&self.source, &blueprint.policy, None));
-        self.slow_modules.send_replace(optimise::slow_modules(&blueprint.policy, &blueprint.modules));
         let old = self.current.replace(Arc::clone(&blueprint));
+        self.look_for_slow_modules();
+        self.has_best_code();
         if let Some(old) = old {
             self.retire(old);
         }
@@ -143,18 +185,28 @@ impl Reloader {
         number
     }
 
-    fn tell(&self, result: Result<u64, Rejected>, trigger: Trigger, phases: Phases) -> ReloadOutcome {
-        count_phases(&phases, &self.shared);
+    /// A policy has come into force.
+    pub(super) fn tell_applied(&self, generation: u64, trigger: Trigger, phases: &Phases) {
         let control = self.shared.metrics.control();
+        control.swap(SwapOutcome::Applied);
+        control.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        log_applied(generation, trigger, phases);
+    }
+
+    fn tell(&self, result: Result<Swapped, Rejected>, trigger: Trigger, phases: Phases) -> ReloadOutcome {
+        count_phases(&phases, &self.shared);
         match result {
-            Ok(generation) => {
-                control.swap(SwapOutcome::Applied);
-                control.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-                log_applied(generation, trigger, &phases);
+            Ok(Swapped::InForce(generation)) => {
+                self.tell_applied(generation, trigger, &phases);
                 ReloadOutcome::Applied { generation, phases }
             }
+            Ok(Swapped::OnTrial(generation)) => {
+                self.handle.unchanged();
+                let base = self.current.as_ref().map_or(0, |current| current.number);
+                ReloadOutcome::OnTrial { generation, base, phases }
+            }
             Err(rejected) => {
-                control.swap(SwapOutcome::Refused);
+                self.shared.metrics.control().swap(SwapOutcome::Refused);
                 let refusal = rejected.into_refusal(self.current.as_ref().map(|current| current.number));
                 log_refused(&refusal, trigger);
                 self.handle.refused(refusal.clone(), trigger);
@@ -224,6 +276,6 @@ fn log_warnings(warnings: &Diagnostics) {
     }
 }
 
-fn hexadecimal(digest: &[u8; 32]) -> String {
+pub(super) fn hexadecimal(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -52,7 +52,9 @@ impl Reloader {
         }
         tracing::error!(worker, "a worker panicked; what it was doing is lost, another takes its place");
         let Some(current) = &self.current else { return Ok(()) };
-        let replaced = self.workers.replace(worker, current).await;
+        let running = self.rollouts.running.as_ref();
+        let on_trial = running.map(|running| (&running.blueprint, &running.trial));
+        let replaced = self.workers.replace(worker, current, on_trial).await;
         replaced.map_err(|source| Lost::Irreplaceable { worker, source })?;
         self.shared.metrics.control().worker_restarts.inc();
         Ok(())

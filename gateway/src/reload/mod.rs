@@ -14,6 +14,9 @@
 //!
 //! A failure in 1 to 4 leaves everything as it was.
 //!
+//! A policy with `rollout` is on trial between prepare and commit: it serves a share of the traffic, which
+//! grows, and is taken back if it goes badly ([`rollout`]).
+//!
 //! A worker that panics is replaced ([`losses`]).
 //!
 //! Limits: at most 16 old generations serve their last requests, then the oldest are cut; 64 requests wait, more wait to be taken; the blocking threads do one attempt at a time,
@@ -26,6 +29,7 @@ mod losses;
 mod optimise;
 mod rejected;
 mod request;
+mod rollout;
 mod status;
 mod upkeep;
 pub mod watch;
@@ -41,6 +45,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use self::losses::Losses;
 use self::optimise::SlowModule;
 use self::request::{Batch, Inbox};
+use self::rollout::Rollouts;
 use self::watch::WatchSet;
 use crate::admin::{Phases, Refusal, ReloadOutcome, Trigger};
 use crate::generation::blueprint::Blueprint;
@@ -74,6 +79,7 @@ pub struct Reloader {
     shared: Arc<Shared>,
     handle: Arc<Handle>,
     current: Option<Arc<Blueprint>>,
+    rollouts: Rollouts,
     inbox: Inbox,
     files: tokio_watch::Sender<WatchSet>,
     slow_modules: tokio_watch::Sender<Vec<SlowModule>>,
@@ -118,6 +124,7 @@ impl Reloader {
             shared,
             handle: Arc::clone(&handle),
             current: None,
+            rollouts: Rollouts::default(),
             inbox: Inbox::new(asked, changed, recompiled),
             files,
             slow_modules,
@@ -135,7 +142,9 @@ impl Reloader {
     pub async fn start(&mut self, first: Loaded, parse: Duration) -> Result<(), Refusal> {
         match self.apply(first, Trigger::Start, parse).await {
             ReloadOutcome::Refused(refusal) => Err(refusal),
-            ReloadOutcome::Applied { .. } | ReloadOutcome::Unchanged { .. } => Ok(()),
+            ReloadOutcome::Applied { .. }
+            | ReloadOutcome::OnTrial { .. }
+            | ReloadOutcome::Unchanged { .. } => Ok(()),
         }
     }
 
@@ -157,6 +166,7 @@ impl Reloader {
 
     async fn serve(&mut self) -> Lost {
         let mut upkeep = every(UPKEEP_EVERY);
+        let mut looks = every(rollout::LOOK_EVERY);
         loop {
             tokio::select! {
                 Some(batch) = self.inbox.next() => {
@@ -174,15 +184,28 @@ impl Reloader {
                     }
                 }
                 _ = upkeep.tick() => {
-                    if let Some(current) = &self.current {
-                        upkeep::run(current, self.retiring.is_empty(), &self.shared);
-                    }
+                    let live: Vec<_> = self.live().cloned().collect();
+                    upkeep::run(live, self.retiring.is_empty(), &self.shared);
+                }
+                _ = looks.tick(), if self.rollouts.running.is_some() => {
+                    self.look_after_rollout().await;
+                    self.cap_retiring().await;
                 }
             }
         }
     }
 
+    /// The policy in force and the one on trial.
+    fn live(&self) -> impl Iterator<Item = &Arc<Blueprint>> {
+        self.current.iter().chain(self.rollouts.running.as_ref().map(|running| &running.blueprint))
+    }
+
     async fn answer(&mut self, batch: Batch) {
+        for (order, waiting) in batch.orders {
+            let done = self.steer_rollout(order).await;
+            // A client that went away needs no answer.
+            let _ = waiting.send(done);
+        }
         if let Some(trigger) = batch.reread {
             let outcome = self.reload(trigger).await;
             for waiting in batch.waiting {
@@ -197,8 +220,8 @@ impl Reloader {
 
     /// Cuts what the oldest generations still serve, if there are too many.
     async fn cap_retiring(&self) {
-        let Some(current) = &self.current else { return };
-        if let Some(through) = self.workers.retirements().excess(current.number, RETIRING_MAX) {
+        let live: Vec<u64> = self.live().map(|blueprint| blueprint.number).collect();
+        if let Some(through) = self.workers.retirements().excess(&live, RETIRING_MAX) {
             tracing::warn!(through, max = RETIRING_MAX, "old policies are cut from their last requests");
             self.workers.cut(through).await;
         }

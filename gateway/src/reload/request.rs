@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::optimise::Recompiled;
 use super::watch::FilesChanged;
-use crate::admin::{ReloadOutcome, Trigger};
+use crate::admin::{NotSteered, ReloadOutcome, RolloutOrder, Trigger};
 
 /// Requests that wait while a swap runs.
 pub(super) const WAITING_MAX: usize = 64;
@@ -16,7 +16,12 @@ pub enum Asked {
     Signal,
     /// `POST /policy/reload`, which wants to know how it ends.
     Admin(oneshot::Sender<ReloadOutcome>),
+    /// `POST /policy/rollout/…`.
+    Rollout(RolloutOrder, Steered),
 }
+
+/// Where it is told how an order ended.
+pub(super) type Steered = oneshot::Sender<Result<(), NotSteered>>;
 
 /// All that was asked since the last attempt began: one attempt answers it.
 #[derive(Debug, Default)]
@@ -25,6 +30,8 @@ pub(super) struct Batch {
     pub(super) reread: Option<Trigger>,
     /// Who wants to know.
     pub(super) waiting: Vec<oneshot::Sender<ReloadOutcome>>,
+    /// What was asked of a rollout. It comes before all else.
+    pub(super) orders: Vec<(RolloutOrder, Steered)>,
     /// Whether faster code is there.
     pub(super) recompiled: bool,
 }
@@ -75,6 +82,7 @@ impl Batch {
     fn ask(&mut self, asked: Asked) {
         match asked {
             Asked::Signal => self.read_again(Trigger::Signal),
+            Asked::Rollout(order, steered) => self.orders.push((order, steered)),
             Asked::Admin(waiting) => {
                 self.waiting.push(waiting);
                 self.read_again(Trigger::Admin);

@@ -9,8 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::request::Asked;
 use crate::admin::{
-    Begun, Control, EndpointStatus, FilterState, FilterStatus, GenerationStatus, NotRecorded, Readiness,
-    Refusal, RefusalKind, RejectedStatus, ReloadOutcome, Status, Trigger, UpstreamStatus,
+    Begun, Control, EndpointStatus, FilterState, FilterStatus, GenerationStatus, NotRecorded, NotSteered,
+    Readiness, Refusal, RefusalKind, RejectedStatus, ReloadOutcome, RolloutOrder, RolloutReport, Status,
+    Trigger, UpstreamStatus,
 };
 use crate::filter::record::Wanted;
 use crate::generation::blueprint::Blueprint;
@@ -38,6 +39,7 @@ struct Board {
     current: Option<Current>,
     retiring: usize,
     last_error: Option<RejectedStatus>,
+    rollout: RolloutReport,
 }
 
 struct Current {
@@ -125,7 +127,13 @@ impl Handle {
         self.board().last_error = Some(RejectedStatus { at: Timestamp::now(), trigger, refusal });
     }
 
-    fn set_retiring(&self, retiring: usize) {
+    pub(super) fn set_rollout(&self, report: RolloutReport) {
+        let old = std::mem::replace(&mut self.board().rollout, report);
+        // Freed after the lock.
+        drop(old);
+    }
+
+    pub(super) fn set_retiring(&self, retiring: usize) {
         self.board().retiring = retiring;
         let gauge = &self.shared.metrics.control().generations_retiring;
         gauge.set(i64::try_from(retiring).unwrap_or(i64::MAX));
@@ -186,6 +194,17 @@ impl Control for Handle {
         })
     }
 
+    fn rollout(&self) -> RolloutReport {
+        self.board().rollout.clone()
+    }
+
+    async fn steer_rollout(&self, order: RolloutOrder) -> Result<RolloutReport, NotSteered> {
+        let (waiting, steered) = oneshot::channel();
+        self.asking.send(Asked::Rollout(order, waiting)).await.map_err(|_| NotSteered::Draining)?;
+        steered.await.map_err(|_| NotSteered::Draining)??;
+        Ok(self.rollout())
+    }
+
     fn status(&self) -> Status {
         let board = self.board();
         let current = board.current.as_ref();
@@ -198,6 +217,7 @@ impl Control for Handle {
             workers: self.workers,
             generation: current.map(|current| current.status.clone()),
             generations_retiring: board.retiring,
+            rollout: board.rollout.running.clone(),
             last_error: board.last_error.clone(),
             filters: filters.map(|filter| self.filter_status(filter, routes(filter))).collect(),
             upstreams: policy

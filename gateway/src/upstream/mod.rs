@@ -124,11 +124,12 @@ impl<B: RequestStream> Upstreams<B> {
         self.redis.get(name)
     }
 
-    /// What happened so far in the upstream named `name`, whatever it speaks.
+    /// What happened so far in the upstream named `name`, whatever it speaks, and its identity: that of a
+    /// pool that is carried over does not change.
     #[must_use]
-    pub fn stats(&self, name: &str) -> Option<UpstreamStats> {
-        let redis = || self.redis.get(name).map(|redis| redis.stats());
-        self.pools.get(name).map(|pool| pool.stats()).or_else(redis)
+    pub fn stats(&self, name: &str) -> Option<(*const (), UpstreamStats)> {
+        let redis = || self.redis.get(name).map(|redis| (Rc::as_ptr(redis).cast(), redis.stats()));
+        self.pools.get(name).map(|pool| (Rc::as_ptr(pool).cast(), pool.stats())).or_else(redis)
     }
 
     /// All pools of HTTP upstreams, in no order.

@@ -5,17 +5,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::generation::{Blueprint, BuildError};
+use super::candidate::Beside;
+use crate::generation::{Blueprint, BuildError, Trial};
 
 /// One request of the control side. A dropped answer means that the worker is gone.
 pub(super) enum Command {
-    /// Build a generation beside the current one.
-    Prepare { blueprint: Arc<Blueprint>, done: oneshot::Sender<Result<(), BuildError>> },
+    /// Build a generation beside another.
+    Prepare { blueprint: Arc<Blueprint>, beside: Beside, done: oneshot::Sender<Result<(), BuildError>> },
     /// Point to the generation prepared last, if it has this number.
     Commit { number: u64, done: oneshot::Sender<Instant> },
+    /// Put the generation prepared last on trial, if it has this number; another one's trial ends.
+    TryOut { number: u64, trial: Arc<Trial>, done: oneshot::Sender<Instant> },
+    /// Point to the generation on trial, if it has this number.
+    Promote { number: u64, done: oneshot::Sender<Instant> },
+    /// End the trial of this generation.
+    Withdraw { number: u64, done: oneshot::Sender<Instant> },
     /// Forget what was prepared.
     Discard,
-    /// Cut connections whose request began under this generation or one before.
+    /// Cut connections whose request began under this generation or one before, unless it is in force or
+    /// on trial.
     Cut { through: u64 },
     /// Panic.
     #[cfg(test)]

@@ -102,9 +102,10 @@ impl ConnectionState {
         self.generation.set(Some(generation));
     }
 
-    /// Ends what began under generation `through` or one before; returns whether a request is cut.
-    pub(super) fn retire(&self, through: u64) -> bool {
-        if self.generation.get().is_none_or(|generation| generation > through) {
+    /// Ends what began under generation `through` or one before that is not `live`; returns whether a
+    /// request is cut.
+    pub(super) fn retire(&self, through: u64, live: &[u64]) -> bool {
+        if self.generation.get().is_none_or(|number| number > through || live.contains(&number)) {
             return false;
         }
         match self.phase.get() {

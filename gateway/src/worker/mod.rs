@@ -5,6 +5,7 @@
 //!
 //! * `pool`: [`Workers`], the control side's handle: prepare, commit, replace, drain.
 //! * `thread`: a worker's life: commands, accepting, sweeping, draining.
+//! * `candidate`: the policy on trial, if there is one.
 //! * `listener`, `connection`, `io`: sockets and the connections on them; `refusal`: heads that are none.
 //!
 //! A panic in a task of a connection ends that connection. One in what the worker itself does, accepting
@@ -12,6 +13,7 @@
 //!
 //! Limits: connections over all workers (`limits.connections`), idle time, time to read a head.
 
+mod candidate;
 mod command;
 mod connection;
 mod io;
@@ -26,6 +28,7 @@ mod thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+pub use candidate::{Assigned, Beside, OnTrial};
 pub use connection::ConnectionState;
 pub use pool::{Commit, Drained, PrepareError, ReplaceError, StartError, Workers};
 pub use state::Worker;

@@ -11,11 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use tollgate_proxy_wasm::HostFunctions;
 use tollgate_wasmedge::{DEFAULT_STACK, GuardedThread, spawn_guarded};
 
+use super::candidate::Beside;
 use super::command::Command;
 use super::listener::Bound;
 use super::loss::Losses;
 use super::{Shared, listener, thread};
-use crate::generation::{Blueprint, BuildError, Retirements, Site};
+use crate::generation::{Blueprint, BuildError, Retirements, Site, Trial};
 use crate::policy::listener::{Listener, ListenerId};
 
 /// Commands that may wait for one worker.
@@ -144,11 +145,16 @@ impl Workers {
     }
 
     /// Puts another worker, with sockets of its own, into the place of one that panicked; it serves
-    /// `blueprint`. What the lost one was doing is lost.
+    /// `blueprint`, and what is on trial beside it. What the lost one was doing is lost.
     ///
     /// # Errors
     /// [`ReplaceError`]; then nobody is in that place.
-    pub async fn replace(&self, worker: usize, blueprint: &Arc<Blueprint>) -> Result<(), ReplaceError> {
+    pub async fn replace(
+        &self,
+        worker: usize,
+        blueprint: &Arc<Blueprint>,
+        on_trial: Option<(&Arc<Blueprint>, &Arc<Trial>)>,
+    ) -> Result<(), ReplaceError> {
         let Some(post) = self.posts.get(worker) else { return Ok(()) };
         if let Some(thread) = lock(&post.thread).take() {
             // It panicked, which is known.
@@ -158,16 +164,20 @@ impl Workers {
         let (commands, thread) = self.start_one(worker, sockets).map_err(StartError::Thread)?;
         *lock(&post.thread) = Some(thread);
         *lock(&post.commands) = commands.clone();
-        let (done, answer) = oneshot::channel();
-        // A worker that is gone drops the command, and with it the other end of `answer`.
-        let _ = commands.send(Command::Prepare { blueprint: Arc::clone(blueprint), done }).await;
-        answer.await.map_err(|_| ReplaceError::Gone)??;
+        prepare_one(&commands, blueprint).await?;
         let (done, answer) = oneshot::channel();
         let _ = commands.send(Command::Commit { number: blueprint.number, done }).await;
+        answer.await.map_err(|_| ReplaceError::Gone)?;
+        let Some((candidate, trial)) = on_trial else { return Ok(()) };
+        prepare_one(&commands, candidate).await?;
+        let (done, answer) = oneshot::channel();
+        let trial = Arc::clone(trial);
+        let _ = commands.send(Command::TryOut { number: candidate.number, trial, done }).await;
         answer.await.map(drop).map_err(|_| ReplaceError::Gone)
     }
 
-    /// Cuts connections whose request began under generation `through` or one before.
+    /// Cuts connections whose request began under generation `through` or one before, unless it is in
+    /// force or on trial.
     pub async fn cut(&self, through: u64) {
         for commands in self.commands() {
             // A worker that is gone has no connections.
@@ -189,16 +199,16 @@ impl Workers {
         self.posts.len()
     }
 
-    /// Has every worker build the generation beside its current one.
+    /// Has every worker build the generation beside another.
     ///
     /// # Errors
     /// [`PrepareError`]; then it is discarded everywhere and nothing has changed.
-    pub async fn prepare(&self, blueprint: &Arc<Blueprint>) -> Result<(), PrepareError> {
+    pub async fn prepare(&self, blueprint: &Arc<Blueprint>, beside: Beside) -> Result<(), PrepareError> {
         let mut answers = Vec::with_capacity(self.posts.len());
         for commands in self.commands() {
             let (done, answer) = oneshot::channel();
             // A worker that is gone drops the command, and with it the other end of `answer`.
-            let _ = commands.send(Command::Prepare { blueprint: Arc::clone(blueprint), done }).await;
+            let _ = commands.send(Command::Prepare { blueprint: Arc::clone(blueprint), beside, done }).await;
             answers.push(answer);
         }
         let mut result = Ok(());
@@ -217,11 +227,31 @@ impl Workers {
 
     /// Has every worker point to the generation that it prepared last, if that is `number`.
     pub async fn commit(&self, number: u64) -> Commit {
+        self.tell_all(|done| Command::Commit { number, done }).await
+    }
+
+    /// Has every worker put the generation that it prepared last on trial, if that is `number`, in the
+    /// place of the one that was.
+    pub async fn try_out(&self, number: u64, trial: &Arc<Trial>) -> Commit {
+        self.tell_all(|done| Command::TryOut { number, trial: Arc::clone(trial), done }).await
+    }
+
+    /// Has every worker point to the generation on trial, if that is `number`.
+    pub async fn promote(&self, number: u64) -> Commit {
+        self.tell_all(|done| Command::Promote { number, done }).await
+    }
+
+    /// Ends the trial of generation `number` on every worker.
+    pub async fn withdraw(&self, number: u64) {
+        self.tell_all(|done| Command::Withdraw { number, done }).await;
+    }
+
+    async fn tell_all(&self, command: impl Fn(oneshot::Sender<Instant>) -> Command) -> Commit {
         let started = Instant::now();
         let mut answers = Vec::with_capacity(self.posts.len());
         for commands in self.commands() {
             let (done, answer) = oneshot::channel();
-            if commands.send(Command::Commit { number, done }).await.is_ok() {
+            if commands.send(command(done)).await.is_ok() {
                 answers.push(answer);
             }
         }
@@ -269,6 +299,17 @@ impl Workers {
         // If it is gone it has panicked already.
         let _ = commands.send(Command::Panic).await;
     }
+}
+
+/// Has a worker of its own build a generation beside what it has.
+async fn prepare_one(
+    commands: &mpsc::Sender<Command>,
+    blueprint: &Arc<Blueprint>,
+) -> Result<(), ReplaceError> {
+    let (blueprint, (done, answer)) = (Arc::clone(blueprint), oneshot::channel());
+    // A worker that is gone drops the command, and with it the other end of `answer`.
+    let _ = commands.send(Command::Prepare { blueprint, beside: Beside::Current, done }).await;
+    Ok(answer.await.map_err(|_| ReplaceError::Gone)??)
 }
 
 /// A panic elsewhere leaves what is behind it whole: each change is one assignment.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
+use super::candidate::Candidate;
 use super::connection::ConnectionState;
 use crate::generation::{Generation, Site};
 use crate::http::request_id::RequestIds;
@@ -19,6 +20,10 @@ pub struct Worker {
     pub(super) metrics: Handle<WorkerMetrics>,
     /// There from the first commit on; nothing is accepted before.
     pub(super) current: RefCell<Rc<Generation>>,
+    /// The generation on trial.
+    pub(super) candidate: RefCell<Option<Candidate>>,
+    /// Whether there is one: all that a request looks at if there is none.
+    pub(super) has_candidate: Cell<bool>,
     pub(super) connections: RefCell<Vec<Rc<ConnectionState>>>,
     pub(super) is_draining: Cell<bool>,
     /// Connections of TCP services, open now.
@@ -34,6 +39,8 @@ impl Worker {
             site,
             metrics,
             current: RefCell::new(first),
+            candidate: RefCell::default(),
+            has_candidate: Cell::new(false),
             connections: RefCell::default(),
             is_draining: Cell::new(false),
             tcp_connections: Cell::new(0),
@@ -41,7 +48,7 @@ impl Worker {
         })
     }
 
-    /// The generation in force; read once per request.
+    /// The generation in force; read once per request, see also [`Worker::assign`].
     pub fn generation(&self) -> Rc<Generation> {
         Rc::clone(&self.current.borrow())
     }

@@ -2,38 +2,66 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::state::Worker;
-use crate::telemetry::metrics::UpstreamMetrics;
+use crate::filter::wasm::VmSlot;
+use crate::generation::Generation;
+use crate::telemetry::metrics::{UpstreamMetrics, WorkerMetrics};
 use crate::upstream::UpstreamStats;
 
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Sweeps as long as the worker lives.
 pub(super) async fn run(worker: Rc<Worker>) {
-    let mut published: HashMap<Arc<str>, UpstreamStats> = HashMap::new();
+    let mut published = Published::new();
     loop {
         tokio::time::sleep(EVERY).await;
         let generation = worker.generation();
+        let all: Vec<_> = worker.generations().collect();
         let now = Instant::now();
         for connection in worker.connections.borrow().iter() {
             connection.sweep(now, &generation.blueprint.policy.limits);
         }
-        generation.upstreams.sweep();
-        generation.hosts.sweep();
-        generation.publish_guests(&worker.metrics);
-        for (name, metrics) in &generation.upstream_metrics {
-            let Some(stats) = generation.upstreams.stats(name) else { continue };
-            let before = published.insert(Arc::clone(name), stats).unwrap_or_default();
-            publish(metrics, &before, &stats);
-            if let Some(pool) = generation.upstreams.get(name) {
-                metrics.skipped.set(pool.paused());
-            }
+        let mut seen = Published::with_capacity(published.len());
+        // The one in force comes last: where both set a level, it is what is shown.
+        for generation in all.iter().rev() {
+            generation.upstreams.sweep();
+            generation.hosts.sweep();
+            generation.publish_guests();
+            publish_upstreams(generation, &published, &mut seen);
         }
-        published.retain(|name, _| generation.upstreams.stats(name).is_some());
+        published = seen;
+        publish_vms(&all, &worker.metrics);
     }
+}
+
+/// What was published of each pool, by its identity: two generations may have one, or each its own.
+type Published = HashMap<*const (), UpstreamStats>;
+
+fn publish_upstreams(generation: &Generation, published: &Published, seen: &mut Published) {
+    for (name, metrics) in &generation.upstream_metrics {
+        let Some((pool, stats)) = generation.upstreams.stats(name) else { continue };
+        let before = seen.insert(pool, stats).or_else(|| published.get(&pool).copied()).unwrap_or_default();
+        publish(metrics, &before, &stats);
+        if let Some(pool) = generation.upstreams.get(name) {
+            metrics.skipped.set(pool.paused());
+        }
+    }
+}
+
+/// VMs that several generations have count once.
+fn publish_vms(all: &[Rc<Generation>], worker: &WorkerMetrics) {
+    let mut slots: Vec<&Rc<VmSlot>> = Vec::new();
+    for slot in all.iter().flat_map(|generation| generation.slots()) {
+        if !slots.iter().any(|known| Rc::ptr_eq(known, slot)) {
+            slots.push(slot);
+        }
+    }
+    let memory: u64 = slots.iter().map(|slot| slot.memory_bytes()).sum();
+    worker.wasm_memory_bytes.set(i64::try_from(memory).unwrap_or(i64::MAX));
+    let vms = slots.iter().filter(|slot| slot.is_live()).count();
+    worker.wasm_vms.set(i64::try_from(vms).unwrap_or(i64::MAX));
 }
 
 /// Adds what has happened since the last time. A pool that was replaced starts from nothing.

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::Shared;
+use super::candidate::Candidate;
 use super::command::Command;
 use super::connection::Notice;
 use super::listener::Bound;
@@ -48,18 +50,29 @@ async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, mut comman
         };
         let Some(command) = command else { return };
         match command {
-            Command::Prepare { blueprint, done } => {
-                let built = Generation::build(blueprint, Some(&worker.current.borrow()), &worker.site);
+            Command::Prepare { blueprint, beside, done } => {
+                let built = Generation::build(blueprint, Some(&worker.beside(beside)), &worker.site);
                 let _ = done.send(built.map(|generation| prepared = Some(Rc::new(generation))));
             }
             Command::Commit { number, done } => {
                 if let Some(next) = prepared.take_if(|next| next.blueprint.number == number) {
-                    // The old one is freed here, or by the last request that holds it.
-                    next.come_into_force();
-                    let old = worker.current.replace(next);
-                    let _ = done.send(Instant::now());
-                    drop(old);
+                    put_in_force(&worker, next, done);
                 }
+            }
+            Command::TryOut { number, trial, done } => {
+                if let Some(next) = prepared.take_if(|next| next.blueprint.number == number) {
+                    worker.try_out(Candidate::new(next, trial, worker.site.worker));
+                    let _ = done.send(Instant::now());
+                }
+            }
+            Command::Promote { number, done } => {
+                if let Some(next) = worker.take_candidate(number) {
+                    put_in_force(&worker, next, done);
+                }
+            }
+            Command::Withdraw { number, done } => {
+                drop(worker.take_candidate(number));
+                let _ = done.send(Instant::now());
             }
             Command::Discard => prepared = None,
             Command::Cut { through } => cut(&worker, through),
@@ -74,6 +87,14 @@ async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, mut comman
     }
 }
 
+/// The old one is freed here, or by the last request that holds it.
+fn put_in_force(worker: &Worker, next: Rc<Generation>, done: oneshot::Sender<Instant>) {
+    next.come_into_force();
+    let old = worker.current.replace(next);
+    let _ = done.send(Instant::now());
+    drop(old);
+}
+
 /// Waits for the first commit.
 async fn first_generation(
     shared: Arc<Shared>,
@@ -83,7 +104,7 @@ async fn first_generation(
     let mut prepared: Option<Rc<Generation>> = None;
     loop {
         match commands.recv().await? {
-            Command::Prepare { blueprint, done } => {
+            Command::Prepare { blueprint, beside: _, done } => {
                 let built = Generation::build(blueprint, None, &site);
                 let _ = done.send(built.map(|generation| prepared = Some(Rc::new(generation))));
             }
@@ -95,6 +116,8 @@ async fn first_generation(
                 }
             }
             Command::Discard => prepared = None,
+            // Nothing is on trial before anything is in force.
+            Command::TryOut { .. } | Command::Promote { .. } | Command::Withdraw { .. } => {}
             Command::Cut { .. } => {}
             #[cfg(test)]
             Command::Panic => panic!("a test asked for it"),
@@ -127,8 +150,9 @@ fn pass_on_panic(ended: Result<(), JoinError>) {
 
 /// Cuts connections whose request is of a generation that is too old.
 fn cut(worker: &Worker, through: u64) {
+    let live: Vec<u64> = worker.generations().map(|generation| generation.blueprint.number).collect();
     for connection in worker.connections.borrow().iter() {
-        if connection.retire(through) {
+        if connection.retire(through, &live) {
             worker.metrics.connections_cut.inc();
         }
     }

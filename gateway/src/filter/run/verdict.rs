@@ -103,6 +103,7 @@ impl Run {
         phase: Phase,
         reason: String,
     ) -> Result<(), FilterError> {
+        self.exchange.course.has_trapped.set(true);
         self.taped(position, |tape| tape.failed(&reason));
         let part =
             self.parts.borrow_mut().get_mut(position).map(|part| std::mem::replace(part, Part::Absent));
@@ -123,6 +124,7 @@ impl Run {
     /// A guest failed when the exchange was over: nothing comes of it but that it is counted and logged.
     pub(super) fn failed_at_end(&self, position: usize, failure: &Failure) {
         let Some(filter) = self.chain.filters.get(position) else { return };
+        self.exchange.course.has_trapped.set(true);
         filter.metrics.failure(kind_of(failure));
         if filter.on_failure == OnFailure::Closed {
             self.note(position, Phase::Done, &failure.to_string());

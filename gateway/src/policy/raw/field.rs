@@ -157,6 +157,8 @@ texts! {
     Duration: "a whole number and a unit (`us`, `ms`, `s`, `m`, `h`), such as `10s`";
     /// `100/second`
     Rate: "a number and a period (`second`, `minute`, `hour`), such as `100/second`";
+    /// `0.5%`
+    Percentage: "a percentage such as `0.5%`";
     /// `127.0.0.1:8080`
     Address: "an IP address and a port, such as `127.0.0.1:8080` or `[::1]:8080`";
 }

@@ -9,7 +9,7 @@ mod field;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-pub(super) use field::{Address, Duration, Entries, Field, OneOrMany, Rate, Size};
+pub(super) use field::{Address, Duration, Entries, Field, OneOrMany, Percentage, Rate, Size};
 
 /// The document.
 #[derive(Deserialize, Default)]
@@ -23,6 +23,7 @@ pub(super) struct Policy {
     pub(super) upstreams: Field<Entries<Upstream>>,
     pub(super) filters: Field<Entries<Filter>>,
     pub(super) routes: Field<Vec<Field<Route>>>,
+    pub(super) rollout: Field<Rollout>,
 }
 
 impl Policy {
@@ -291,4 +292,38 @@ pub(super) struct Respond {
     pub(super) status: Field<u64>,
     pub(super) headers: Field<Entries<OneOrMany>>,
     pub(super) body: Field<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Rollout {
+    pub(super) steps: Field<Vec<Field<RolloutStep>>>,
+    pub(super) key: Field<RolloutKey>,
+    pub(super) minimum_requests: Field<u64>,
+    pub(super) margins: Field<Margins>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RolloutStep {
+    pub(super) share: Field<Percentage>,
+    pub(super) time: Field<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RolloutKey {
+    ClientAddress,
+    Header(String),
+    Cookie(String),
+}
+
+/// Each may be `none`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Margins {
+    pub(super) errors: Field<Percentage>,
+    pub(super) traps: Field<Percentage>,
+    pub(super) denials: Field<Percentage>,
+    pub(super) latency: Field<Duration>,
 }

@@ -20,6 +20,7 @@ mod names;
 mod overlap;
 mod pattern;
 mod place;
+mod rollout;
 mod route;
 mod scalar;
 mod tcp;
@@ -64,6 +65,7 @@ pub(super) fn resolve(
         true => route::resolve(root, &raw.routes, &upstreams, &filters),
         false => route::resolve_unserved(root, &raw.routes, &upstreams, &filters),
     };
+    let rollout = rollout::resolve(root.key("rollout"), &raw.rollout, raw.has_http_listener());
     if report.has_errors() {
         return None;
     }
@@ -78,6 +80,7 @@ pub(super) fn resolve(
         upstreams: upstreams.into_values(),
         filters: filters.into_values(),
         routes,
+        rollout,
     };
     Some((policy, modules.digests().to_vec()))
 }

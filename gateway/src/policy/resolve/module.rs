@@ -87,7 +87,7 @@ impl<'b> Modules<'b> {
             place.error(Problem::new("the script is not UTF-8").expected("text").found(quoted(name)));
             return None;
         };
-        self.digests.push(Sha256::digest(&text).into());
+        self.digests.push(Sha256::digest(text).into());
         let text = Arc::<str>::from(text);
         self.scripts.insert(path.clone(), Arc::clone(&text));
         Some((path, text))

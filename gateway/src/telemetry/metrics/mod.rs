@@ -16,6 +16,7 @@ mod filter;
 mod guest;
 mod limiter;
 mod process;
+mod rollout;
 mod route;
 mod sharded;
 mod stores;
@@ -36,6 +37,10 @@ pub use filter::{
 };
 pub use guest::{GuestCells, SideCallKind, SideCallOutcome};
 pub use process::{ControlMetrics, SwapOutcome, SwapPhase, WorkerMetrics};
+pub use rollout::{
+    Durations, Ending, Fate, RolloutCells, RolloutEvent, RolloutHandle, RolloutMetrics, RolloutSide, Tally,
+    cells as rollout_cells,
+};
 pub use route::{RouteMetrics, StatusClass};
 pub use sharded::{Handle, Sharded};
 pub use stores::GuestStores;
@@ -62,6 +67,7 @@ struct Inner {
     workers: usize,
     per_worker: Arc<Sharded<WorkerMetrics>>,
     control: ControlMetrics,
+    rollouts: RolloutMetrics,
     routes: Names<Sharded<RouteMetrics>>,
     filters: Names<Sharded<FilterMetrics>>,
     upstreams: Names<Sharded<UpstreamMetrics>>,
@@ -78,6 +84,7 @@ impl Metrics {
             workers,
             per_worker: Arc::new(Sharded::new(workers)),
             control: ControlMetrics::default(),
+            rollouts: RolloutMetrics::default(),
             routes: Names::default(),
             filters: Names::default(),
             upstreams: Names::default(),
@@ -127,6 +134,11 @@ impl Metrics {
         &self.inner.control
     }
 
+    /// Policies that come into force in steps.
+    pub fn rollouts(&self) -> &RolloutMetrics {
+        &self.inner.rollouts
+    }
+
     /// Shows the figures of the access log; only the first call counts.
     pub fn access_log(&self, stats: &Arc<Stats>) {
         let _ = self.inner.access_log.set(Arc::clone(stats));
@@ -158,6 +170,7 @@ impl Collector for Scrape {
         page.info("build", "The running build", &[("version", env!("CARGO_PKG_VERSION"))])?;
         process::encode_workers(page, &inner.per_worker)?;
         process::encode_control(page, &inner.control)?;
+        rollout::encode(page, &inner.rollouts)?;
         route::encode(page, &inner.routes.live())?;
         let filters = inner.filters.live();
         filter::encode(page, &filters)?;

@@ -1,0 +1,286 @@
+//! Policies that come into force in steps, and are taken back when they go badly.
+//!
+//! A policy with `rollout` that the running gateway reads is prepared as any other. Then it is on trial
+//! beside the one in force, on all workers ([`Reloader::begin_rollout`]), and serves its first share. Twenty
+//! times a second its requests are compared with those of the other (`judge`): it goes on to the next
+//! step, is put in force whole after the last, or is taken back (`trial`).
+//!
+//! What comes in between:
+//! * another policy: with `rollout` it takes the place of the one on trial and begins with its first step,
+//!   without it is put in force whole; the policy in force, once more: the trial ends. One that is refused
+//!   changes nothing.
+//! * faster code: the candidate takes it and begins its step anew; the policy in force gets it when the trial
+//!   has ended;
+//! * a worker that panics: the one in its place has both policies;
+//! * the end of the process: the trial ends with it. The policy that is found at the next start is put in
+//!   force whole, since there is none to compare it with.
+//!
+//! A policy that was taken back, or whose trial somebody ended, is known by its digest: files that change
+//! without changing it do not put it on trial again; a reload that is asked for does.
+//!
+//! Limits: one trial at a time; [`NOTES_MAX`] events are kept.
+
+mod judge;
+#[cfg(test)]
+mod tests;
+mod trial;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(super) use self::trial::Running;
+use self::trial::{Next, percent};
+use super::rejected::Rejected;
+use super::{Reloader, optimise};
+use crate::admin::{NotSteered, Phases, RolloutNote, RolloutOrder, Trigger};
+use crate::generation::{Blueprint, Modules, Trial};
+use crate::policy::rollout::{Rollout, Share};
+use crate::policy::{Diagnostics, Loaded};
+use crate::telemetry::Timestamp;
+use crate::telemetry::metrics::{RolloutEvent, SwapPhase};
+use crate::worker::Beside;
+
+/// How often a trial is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Events kept for the admin API.
+const NOTES_MAX: usize = 64;
+
+/// What is known of rollouts.
+#[derive(Default)]
+pub(super) struct Rollouts {
+    pub(super) running: Option<Running>,
+    /// The highest number that a generation on trial had.
+    pub(super) highest: u64,
+    /// The policy that was taken back last.
+    taken_back: Option<[u8; 32]>,
+    /// Whether the policy in force could have faster code.
+    missed_faster_code: bool,
+    notes: VecDeque<RolloutNote>,
+    last: Option<RolloutNote>,
+}
+
+impl Reloader {
+    /// How the policy is to come into force in steps, if it is. At the start, and when it comes back with
+    /// faster code, it is not.
+    pub(super) fn plan(&self, blueprint: &Blueprint, trigger: Trigger) -> Option<Rollout> {
+        self.current.as_ref()?;
+        match trigger {
+            Trigger::File | Trigger::Signal | Trigger::Admin => blueprint.policy.rollout.clone(),
+            Trigger::Start | Trigger::Recompiled => None,
+        }
+    }
+
+    /// Whether the policy is on trial, or was taken back and nobody asks for it again.
+    pub(super) fn is_known_candidate(&self, digest: &[u8; 32], trigger: Trigger) -> bool {
+        let is_running = self.rollouts.running.as_ref().is_some_and(|it| it.blueprint.digest == *digest);
+        is_running || trigger == Trigger::File && self.rollouts.taken_back == Some(*digest)
+    }
+
+    /// Puts a policy that every worker has prepared on trial.
+    pub(super) async fn begin_rollout(
+        &mut self,
+        blueprint: Arc<Blueprint>,
+        plan: Rollout,
+        trigger: Trigger,
+        phases: Phases,
+    ) {
+        if self.rollouts.running.is_some() {
+            let reason = format!("generation {} came", blueprint.number);
+            self.end_rollout(RolloutEvent::Replaced, Some(reason)).await;
+        }
+        let trial = Arc::new(Trial::new(plan.key.clone(), blueprint.digest, self.workers.count()));
+        let base = self.current.as_ref().map_or(0, |current| current.number);
+        self.show_new_limiters(&blueprint);
+        self.workers.try_out(blueprint.number, &trial).await;
+        self.rollouts.highest = blueprint.number;
+        self.rollouts.taken_back = None;
+        self.rollouts.running = Some(Running::begin(blueprint, plan, trial, base, (trigger, phases)));
+        self.look_for_slow_modules();
+        self.note(RolloutEvent::Begun, None);
+    }
+
+    /// Looks at the trial and does what is to be done.
+    pub(super) async fn look_after_rollout(&mut self) {
+        let metrics = Arc::clone(&self.shared.metrics);
+        let Some(running) = &mut self.rollouts.running else { return };
+        running.publish(metrics.rollouts());
+        match running.look(Instant::now()) {
+            Next::Stay => self.show_rollout(),
+            Next::Step => {
+                running.next_step();
+                self.note(RolloutEvent::Stepped, None);
+            }
+            Next::Promote => self.promote(None).await,
+            Next::TakeBack(departure) => {
+                self.end_rollout(RolloutEvent::TakenBack, Some(departure.to_string())).await;
+            }
+        }
+        self.catch_up_with_faster_code().await;
+    }
+
+    /// Does what somebody asks for.
+    pub(super) async fn steer_rollout(&mut self, order: RolloutOrder) -> Result<(), NotSteered> {
+        if self.rollouts.running.is_none() {
+            return Err(NotSteered::NoRollout);
+        }
+        let reason = Some("asked for".to_owned());
+        match order {
+            RolloutOrder::Promote => self.promote(reason).await,
+            RolloutOrder::Abort => self.end_rollout(RolloutEvent::Aborted, reason).await,
+        }
+        self.catch_up_with_faster_code().await;
+        Ok(())
+    }
+
+    /// Puts the policy on trial in force whole.
+    async fn promote(&mut self, reason: Option<String>) {
+        let Some(running) = &self.rollouts.running else { return };
+        let (blueprint, trigger) = (Arc::clone(&running.blueprint), running.trigger);
+        let commit = self.workers.promote(blueprint.number).await.took;
+        let phases = Phases { commit: Some(commit), ..running.phases };
+        self.note(RolloutEvent::Promoted, reason);
+        self.forget_running();
+        self.shared.metrics.control().phase(SwapPhase::Commit, commit);
+        let generation = self.committed(blueprint, trigger, phases);
+        self.tell_applied(generation, trigger, &phases);
+        self.show_rollout();
+    }
+
+    /// Ends the trial; the policy in force serves everything. Does nothing if there is none.
+    pub(super) async fn end_rollout(&mut self, event: RolloutEvent, reason: Option<String>) {
+        let Some(running) = &self.rollouts.running else { return };
+        let blueprint = Arc::clone(&running.blueprint);
+        // Takes effect at once, however busy a worker is.
+        running.trial.set_share(Share::NONE);
+        self.workers.withdraw(blueprint.number).await;
+        if event != RolloutEvent::Replaced {
+            self.rollouts.taken_back = Some(blueprint.digest);
+        }
+        self.note(event, reason);
+        self.forget_running();
+        self.retire(blueprint);
+        self.handle.set_retiring(self.retiring.len());
+        self.look_for_slow_modules();
+        self.show_rollout();
+    }
+
+    /// Its last figures go to the metrics.
+    fn forget_running(&mut self) {
+        if let Some(mut running) = self.rollouts.running.take() {
+            running.publish(self.shared.metrics.rollouts());
+        }
+        self.shared.metrics.rollouts().set_share(0);
+    }
+
+    /// Faster code is there: the candidate takes it, the policy in force waits for the trial's end.
+    pub(super) async fn take_faster_code_on_trial(&mut self) {
+        self.rollouts.missed_faster_code = true;
+        if let Err(rejected) = self.recompile_candidate().await {
+            // It serves on with the code that it has.
+            tracing::warn!(reason = %rejected, "a policy on trial did not take faster code");
+        }
+    }
+
+    async fn recompile_candidate(&mut self) -> Result<(), Rejected> {
+        let Some(running) = &self.rollouts.running else { return Ok(()) };
+        let (old, trial) = (Arc::clone(&running.blueprint), Arc::clone(&running.trial));
+        let same = Loaded {
+            policy: old.policy.clone(),
+            warnings: Diagnostics::default(),
+            digest: old.digest,
+            files: Arc::default(),
+        };
+        let (loaded, modules) = self.compile(same, &mut Phases::default()).await?;
+        if !has_other_code(&old.modules, &modules) {
+            return Ok(());
+        }
+        let (loaded, modules) = self.try_start(loaded, modules).await?;
+        let blueprint = self.blueprint(loaded, modules, Some(Arc::clone(&old))).await?;
+        self.workers.prepare(&blueprint, Beside::Candidate).await?;
+        self.workers.try_out(blueprint.number, &trial).await;
+        self.rollouts.highest = blueprint.number;
+        if let Some(running) = &mut self.rollouts.running {
+            running.blueprint = blueprint;
+            running.restart_step();
+        }
+        self.retire(old);
+        self.handle.set_retiring(self.retiring.len());
+        self.look_for_slow_modules();
+        tracing::info!("a policy on trial has faster code; its step begins anew");
+        self.show_rollout();
+        Ok(())
+    }
+
+    /// After a trial the policy in force gets the faster code that came meanwhile.
+    async fn catch_up_with_faster_code(&mut self) {
+        if self.rollouts.running.is_none() && std::mem::take(&mut self.rollouts.missed_faster_code) {
+            self.take_faster_code().await;
+        }
+    }
+
+    /// Whatever was committed just now has the best code there is.
+    pub(super) fn has_best_code(&mut self) {
+        self.rollouts.missed_faster_code = false;
+    }
+
+    /// Has the modules compiled harder that serve at O0 now, on trial or in force.
+    pub(super) fn look_for_slow_modules(&self) {
+        let candidate = self.rollouts.running.as_ref().map(|running| &running.blueprint);
+        let blueprints = self.current.iter().chain(candidate);
+        let slow = blueprints.flat_map(|it| optimise::slow_modules(&it.policy, &it.modules)).collect();
+        self.slow_modules.send_replace(slow);
+    }
+
+    /// Limiters that the policy in force does not have by name; the others are shown when it goes.
+    fn show_new_limiters(&self, blueprint: &Blueprint) {
+        let is_new = |name: &str| self.current.as_ref().is_none_or(|it| it.limiters.get(name).is_none());
+        for limiter in blueprint.limiters.iter().filter(|limiter| is_new(limiter.name())) {
+            self.shared.metrics.limiter(limiter);
+        }
+    }
+
+    /// Tells what has happened: log, metrics, `/policy/rollout`.
+    fn note(&mut self, event: RolloutEvent, reason: Option<String>) {
+        let Some(running) = &self.rollouts.running else { return };
+        let (generation, share) = (running.blueprint.number, running.share());
+        log(event, generation, &share.to_string(), reason.as_deref());
+        let metrics = self.shared.metrics.rollouts();
+        metrics.event(event);
+        metrics.set_share(share.hundredths());
+        let share_percent = percent(share);
+        let note =
+            RolloutNote { at: Timestamp::now(), event: event.as_str(), generation, share_percent, reason };
+        if !matches!(event, RolloutEvent::Begun | RolloutEvent::Stepped) {
+            self.rollouts.last = Some(note.clone());
+        }
+        if self.rollouts.notes.len() == NOTES_MAX {
+            self.rollouts.notes.pop_front();
+        }
+        self.rollouts.notes.push_back(note);
+        self.show_rollout();
+    }
+
+    fn show_rollout(&self) {
+        self.handle.set_rollout(crate::admin::RolloutReport {
+            running: self.rollouts.running.as_ref().map(Running::status),
+            last: self.rollouts.last.clone(),
+            events: self.rollouts.notes.iter().cloned().collect(),
+        });
+    }
+}
+
+/// Whether any module of both is compiled otherwise.
+fn has_other_code(old: &Modules, new: &Modules) -> bool {
+    new.iter().any(|(digest, code)| old.get(digest).is_none_or(|before| before.level != code.level))
+}
+
+fn log(event: RolloutEvent, generation: u64, share: &str, reason: Option<&str>) {
+    let what = event.as_str();
+    match event {
+        RolloutEvent::TakenBack => {
+            tracing::error!(generation, share, reason, "policy taken back: the one before it goes on");
+        }
+        _ => tracing::info!(event = what, generation, share, reason, "rollout"),
+    }
+}
