@@ -11,7 +11,7 @@ demo: build filters ## a tour with real requests, then stays up; ONCE=1 ends aft
 test: setup filters ## formatting, clippy, documentation and every test
 	@.make/test
 
-build: filters ## target/release/tollgate, with the Lua interpreter in it
+build: filters ## target/release/tollgate, with the interpreters of scripts in it
 	@.make/build
 
 filters: setup ## the Wasm filters, into filters/dist/

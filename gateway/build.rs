@@ -1,18 +1,20 @@
-//! Links against the private WasmEdge prefix, when there is one, and takes the Lua interpreter in.
+//! Links against the private WasmEdge prefix, when there is one, and takes the interpreters of scripts in.
 include!("wasmedge/link.rs");
 
 use std::path::Path;
 
 fn main() {
     link_to_prefix();
-    take_in_interpreter();
+    for interpreter in ["lua", "starlark"] {
+        take_in(interpreter);
+    }
 }
 
-/// Writes `interpreter.rs`: the bytes of `filters/dist/lua.wasm` (`make filters`), or nothing if it is not
-/// built. The program works without, and says so where a policy names a script.
-fn take_in_interpreter() {
+/// Writes `NAME.rs`: the bytes of `filters/dist/NAME.wasm` (`make filters`), or nothing if it is not built. The
+/// program works without, and says so where a policy names a script.
+fn take_in(name: &str) {
     let dist = Path::new("../filters/dist");
-    let module = dist.join("lua.wasm");
+    let module = dist.join(name).with_extension("wasm");
     // A path that does not exist would have cargo build again each time.
     for watched in [&module, dist, Path::new("build.rs")] {
         if watched.exists() {
@@ -22,7 +24,8 @@ fn take_in_interpreter() {
     }
     let Some(folder) = std::env::var_os("OUT_DIR") else { return };
     let folder = Path::new(&folder);
-    let copied = std::fs::copy(&module, folder.join("lua.wasm")).is_ok();
-    let text = if copied { "Some(include_bytes!(\"lua.wasm\"))" } else { "None" };
-    std::fs::write(folder.join("interpreter.rs"), text).expect("cargo makes OUT_DIR for us to write to");
+    let copied = std::fs::copy(&module, folder.join(name).with_extension("wasm")).is_ok();
+    let text = if copied { format!("Some(include_bytes!(\"{name}.wasm\"))") } else { "None".to_owned() };
+    std::fs::write(folder.join(name).with_extension("rs"), text)
+        .expect("cargo makes OUT_DIR for us to write to");
 }

@@ -1,7 +1,7 @@
 //! A Proxy-Wasm filter that runs policies written in Lua 5.4.
 //!
 //! What: one module for all scripts. A plugin is a script: its configuration carries the source, the
-//! modules it may require and its settings ([`settings`]); [`script`] gives it a state of its own, so that
+//! modules it may require and its settings ([`tollgate_guest::settings`]); [`script`] gives it a state of its own, so that
 //! neither globals nor memory are shared with another. [`world`] keeps scripts and exchanges and runs
 //! handlers, each in a thread of Lua, so that a call to another server reads as a plain call and waits
 //! without stopping the worker. [`api`] is what scripts see; `README.md` documents it.
@@ -17,16 +17,11 @@
 
 mod calendar;
 mod json_text;
-mod pairs;
 mod place;
-mod query;
-mod ranges;
-mod settings;
-mod stored;
 
 #[cfg(target_arch = "wasm32")]
-#[allow(unsafe_code)]
-mod abi;
+use tollgate_guest::{abi, pairs, query, ranges, settings, shared as shared_data, stored};
+
 #[cfg(target_arch = "wasm32")]
 mod api;
 #[cfg(target_arch = "wasm32")]

@@ -14,11 +14,6 @@ use crate::api::{self, exchange::Objects};
 use crate::lua::{self, Lua, Resumed};
 use crate::script::{BodyMode, Handler, Script, Thread, log_error};
 
-/// Tells this gateway that a script has failed, and why.
-const FAIL: &str = "tollgate_fail";
-/// Bytes of the reason.
-const REASON_MAX: usize = 200;
-
 thread_local! {
     static WORLD: RefCell<World> = RefCell::default();
     static RUN: Run = Run::default();
@@ -343,17 +338,9 @@ fn replace_body(thread: &Thread, handler: Handler, results: i32, was_resumed: bo
     abi::set_buffer(buffer, bytes).map_err(|status| format!("the body was not replaced: {status}"))
 }
 
-/// Tells the gateway that the script has failed. Another host, which does not know the word, gets an
-/// answer of ours.
+/// Tells the gateway that the script has failed.
 fn fail(reason: &str) -> Action {
-    let reason = reason.lines().next().unwrap_or_default();
-    let end = (0..=reason.len().min(REASON_MAX)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-    let reason = reason.get(..end).unwrap_or_default();
-    let kind = u8::from(lua::is_budget_low());
-    if abi::foreign(FAIL, &[&[kind], reason.as_bytes()].concat(), |_| ()).is_err() {
-        // Nothing is left to be done if this fails as well.
-        let _ = abi::respond(503, reason.as_bytes(), &[], b"policy unavailable\n");
-    }
+    tollgate_guest::failure::fail(reason, lua::is_budget_low());
     Action::Pause
 }
 

@@ -28,8 +28,8 @@ pub(super) async fn of_unreadable(source: PathBuf, current: Option<&Policy>) -> 
     std::iter::once(source).chain(mentioned).chain(current).collect()
 }
 
-/// The values of `filters.*.wasm.module`, `filters.*.lua.file` and `filters.*.lua.modules.*`, if the text is
-/// YAML at all.
+/// The values of `filters.*.wasm.module`, and `filters.*.lua.file` and `filters.*.lua.modules.*` with their like
+/// of `starlark`, if the text is YAML at all.
 fn mentioned_files(source: &Path) -> Vec<PathBuf> {
     let is_small = std::fs::metadata(source).is_ok_and(|found| found.len() <= LOOKED_THROUGH_MAX);
     let text = if is_small { std::fs::read_to_string(source).unwrap_or_default() } else { String::new() };
@@ -37,11 +37,11 @@ fn mentioned_files(source: &Path) -> Vec<PathBuf> {
     let Some(Value::Mapping(filters)) = document.get("filters") else { return Vec::new() };
     let folder = source.parent().unwrap_or_else(|| Path::new(""));
     let files = filters.values().flat_map(|filter| {
-        let lua = filter.get("lua");
-        let modules =
-            lua.and_then(|lua| lua.get("modules")?.as_mapping()).into_iter().flat_map(|map| map.values());
+        let script = filter.get("lua").or_else(|| filter.get("starlark"));
+        let modules = script.and_then(|script| script.get("modules")?.as_mapping());
+        let modules = modules.into_iter().flat_map(|map| map.values());
         let module = filter.get("wasm").and_then(|wasm| wasm.get("module"));
-        modules.chain(module).chain(lua.and_then(|lua| lua.get("file"))).filter_map(Value::as_str)
+        modules.chain(module).chain(script.and_then(|script| script.get("file"))).filter_map(Value::as_str)
     });
     files.map(|file| folder.join(file)).collect()
 }

@@ -17,10 +17,15 @@ pub fn cache_dir() -> PathBuf {
 
 /// A shipped filter, such as `rules`. `make filters` builds them.
 pub fn shipped(name: &str) -> PathBuf {
+    shipped_at(name, OptLevel::O2)
+}
+
+/// The same with code of this level; see [`compile_at`].
+pub fn shipped_at(name: &str, level: OptLevel) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters/dist").join(name);
     let path = path.with_extension("wasm");
     assert!(path.exists(), "{} is missing: run `make filters`", path.display());
-    compile(path)
+    compile_at(path, level)
 }
 
 /// A module in WAT.

@@ -8,6 +8,7 @@
 //! * [`Client`]: a connection to the gateway.
 //! * [`Gate`]: lets one side wait for the other.
 //! * [`guest`]: Wasm modules, the shipped ones and small ones in WAT.
+//! * [`script`]: policies whose filters are scripts.
 //!
 //! Nothing sleeps: every wait is for a condition and fails after [`DEADLINE`].
 
@@ -22,6 +23,7 @@ mod http2;
 mod message;
 mod origin;
 mod redis;
+pub mod script;
 
 use std::time::{Duration, Instant};
 

@@ -1,36 +1,16 @@
 //! `regex.test(text, pattern)`, `regex.match(text, pattern)`, `regex.find(text, pattern)`,
 //! `regex.gsub(text, pattern, replacement)`: regular expressions in the syntax of Rust's `regex`, whose
 //! matching takes time linear in the text whatever the pattern. Bytes that are not UTF-8 are replaced
-//! before they are looked at. The last [`KEPT`] patterns stay compiled, whichever script uses them.
+//! before they are looked at.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use regex_lite::{Captures, Regex, RegexBuilder};
+use regex_lite::{Captures, Regex};
+use tollgate_guest::patterns;
 
 use super::set_global;
 use crate::lua::{Lua, Raise, Returns, functions};
-
-/// Patterns that stay compiled.
-const KEPT: usize = 256;
-/// Bytes of a pattern, and of a compiled one.
-const PATTERN_MAX: usize = 4 << 10;
-const COMPILED_MAX: usize = 256 << 10;
-/// Bytes of a text after replacing.
-const TEXT_MAX: usize = 8 << 20;
-
-thread_local! {
-    static PATTERNS: RefCell<Patterns> = RefCell::default();
-}
-
-#[derive(Default)]
-struct Patterns {
-    compiled: HashMap<Box<[u8]>, Rc<Regex>>,
-    /// The oldest first.
-    order: VecDeque<Box<[u8]>>,
-}
 
 pub(super) fn open(lua: &Lua) {
     lua.push_table(0, 4);
@@ -102,18 +82,7 @@ fn gsub(lua: &Lua) -> Returns {
     let regex = compiled(pattern)?;
     let text = readable(text);
     let by = String::from_utf8_lossy(by);
-    let mut out = String::new();
-    let mut end = 0;
-    for captures in regex.captures_iter(&text) {
-        let Some(whole) = captures.get(0) else { continue };
-        out.push_str(&text[end..whole.start()]);
-        captures.expand(&by, &mut out);
-        end = whole.end();
-        if out.len() > TEXT_MAX {
-            return Err(Raise(format!("the text would be longer than {TEXT_MAX} bytes")));
-        }
-    }
-    out.push_str(&text[end..]);
+    let out = patterns::replace(&regex, &text, &by).map_err(Raise)?;
     drop((regex, text, by));
     lua.push_owned(out);
     Ok(1)
@@ -124,27 +93,5 @@ fn readable(text: &[u8]) -> Cow<'_, str> {
 }
 
 fn compiled(pattern: &[u8]) -> Result<Rc<Regex>, Raise> {
-    PATTERNS.with_borrow_mut(|patterns| {
-        if let Some(regex) = patterns.compiled.get(pattern) {
-            return Ok(Rc::clone(regex));
-        }
-        let regex = Rc::new(compile(pattern)?);
-        if patterns.order.len() >= KEPT
-            && let Some(oldest) = patterns.order.pop_front()
-        {
-            patterns.compiled.remove(&oldest);
-        }
-        patterns.order.push_back(pattern.into());
-        patterns.compiled.insert(pattern.into(), Rc::clone(&regex));
-        Ok(regex)
-    })
-}
-
-fn compile(pattern: &[u8]) -> Result<Regex, Raise> {
-    if pattern.len() > PATTERN_MAX {
-        return Err(Raise(format!("a pattern has at most {PATTERN_MAX} bytes")));
-    }
-    let pattern = std::str::from_utf8(pattern).map_err(|_| "the pattern is not UTF-8")?;
-    let compiled = RegexBuilder::new(pattern).size_limit(COMPILED_MAX).build();
-    compiled.map_err(|error| Raise(format!("not a regular expression: {error}")))
+    patterns::compiled(pattern).map_err(Raise)
 }

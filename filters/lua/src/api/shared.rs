@@ -9,26 +9,12 @@
 //! `add` and `incr` raise an error when there is no room.
 
 use super::{get_registry, set_global, set_registry};
-use crate::abi::{self, Status};
+use crate::abi::Status;
 use crate::lua::{Lua, Raise, Returns, ffi, wrap};
-use crate::stored::{self, Stored};
+use crate::shared_data::{self, KEY_MAX, Key};
+use crate::stored::Stored;
 
 const FUNCTIONS: &str = "tollgate.shared";
-/// Bytes of a key of the host's.
-const KEY_MAX: usize = 1024;
-/// The gateway's own functions (`gateway/proxy-wasm/src/host/foreign`).
-const DELETE: &str = "tollgate_shared_data_delete";
-const SET_TTL: &str = "tollgate_shared_data_set_ttl";
-const INCREMENT: &str = "tollgate_shared_data_increment";
-/// A version that no value has: with it only a key that is not there can be written.
-const ABSENT: u32 = u32::MAX;
-
-/// A key of the host's, on the stack: nothing to drop.
-struct Key {
-    bytes: [u8; KEY_MAX],
-    len: usize,
-}
-
 pub(super) fn open(lua: &Lua, filter: &[u8]) {
     lua.push(filter);
     push_space(lua, b"f");
@@ -72,34 +58,18 @@ fn space(lua: &Lua) -> Returns {
     Ok(1)
 }
 
-impl Key {
-    /// The first argument, below its space: kind, space's name, NUL, key.
-    fn read(lua: &Lua) -> Result<Self, Raise> {
-        let key = lua.check_bytes(1);
-        let kind = lua.bytes(Lua::upvalue(1)).unwrap_or_default();
-        let space = lua.bytes(Lua::upvalue(2)).unwrap_or_default();
-        let mut bytes = [0; KEY_MAX];
-        let mut len = 0;
-        for part in [kind, space, b"\0", key] {
-            let place = bytes.get_mut(len..len + part.len());
-            let place = place.ok_or_else(|| {
-                Raise(format!("a key has at most {KEY_MAX} bytes, its space's name included"))
-            })?;
-            place.copy_from_slice(part);
-            len += part.len();
-        }
-        Ok(Self { bytes, len })
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
+/// The first argument, below its space.
+fn key(lua: &Lua) -> Result<Key, Raise> {
+    let key = lua.check_bytes(1);
+    let kind = lua.bytes(Lua::upvalue(1)).unwrap_or_default();
+    let space = lua.bytes(Lua::upvalue(2)).unwrap_or_default();
+    Key::new(kind, space, key).map_err(|error| Raise(error.to_string()))
 }
 
 fn get(lua: &Lua) -> Returns {
-    let key = Key::read(lua)?;
+    let key = key(lua)?;
     // A copy into Lua; if that throws, nothing here is to be dropped.
-    if abi::shared(key.bytes(), |bytes, _| push(lua, &stored::decode(bytes))).is_err() {
+    if shared_data::get(&key, |value| push(lua, &value)).is_err() {
         lua.push_nil();
     }
     Ok(1)
@@ -129,12 +99,8 @@ fn lifetime(lua: &Lua, index: i32) -> Result<u64, Raise> {
     if lua.is_absent(index) {
         return Ok(0);
     }
-    let seconds = lua.check_number(index);
-    // Beyond a thousand years there is no difference to for ever.
-    if !(seconds > 0.0 && seconds < 3.2e10) {
-        return Err("a time to live is a positive number of seconds".into());
-    }
-    Ok((seconds * 1000.0).ceil() as u64)
+    let milliseconds = shared_data::lifetime(lua.check_number(index));
+    milliseconds.ok_or_else(|| "a time to live is a positive number of seconds".into())
 }
 
 fn refused(status: Status) -> Raise {
@@ -145,42 +111,26 @@ fn set(lua: &Lua) -> Returns {
     if lua.is_absent(2) {
         return delete(lua);
     }
-    let key = Key::read(lua)?;
+    let key = key(lua)?;
     let (milliseconds, value) = (lifetime(lua, 3)?, value(lua, 2)?);
-    write(&key, &value, milliseconds, 0).map_err(refused)?;
+    shared_data::set(&key, &value, milliseconds).map_err(refused)?;
     Ok(0)
 }
 
 /// True if it was stored, false if there is a value already.
 fn add(lua: &Lua) -> Returns {
-    let key = Key::read(lua)?;
+    let key = key(lua)?;
     let (milliseconds, value) = (lifetime(lua, 3)?, value(lua, 2)?);
-    match write(&key, &value, milliseconds, ABSENT) {
-        Ok(()) => lua.push_boolean(true),
-        Err(Status::CAS_MISMATCH) => lua.push_boolean(false),
-        Err(status) => return Err(refused(status)),
-    }
+    lua.push_boolean(shared_data::add(&key, &value, milliseconds).map_err(refused)?);
     Ok(1)
-}
-
-fn write(key: &Key, value: &Stored<'_>, milliseconds: u64, version: u32) -> Result<(), Status> {
-    abi::set_shared(key.bytes(), &stored::encode(value), version)?;
-    if milliseconds > 0 {
-        // It fails if another worker has deleted the key meanwhile: then there is nothing to end.
-        let _ = with_numbers([milliseconds], key, |argument| abi::foreign(SET_TTL, argument, |_| ()));
-    }
-    Ok(())
 }
 
 /// Adds a whole number and returns what it became.
 fn incr(lua: &Lua) -> Returns {
-    let key = Key::read(lua)?;
+    let key = key(lua)?;
     let by = if lua.is_absent(2) { 1 } else { lua.check_integer(2) };
     let milliseconds = lifetime(lua, 3)?;
-    let sum = with_numbers([by.cast_unsigned(), milliseconds], &key, |argument| {
-        abi::foreign(INCREMENT, argument, |sum| sum.try_into().map_or(0, i64::from_le_bytes))
-    });
-    match sum {
+    match shared_data::increment(&key, by, milliseconds) {
         Ok(sum) => lua.push_integer(sum),
         Err(Status::BAD_ARGUMENT) => return Err("`incr` counts in whole numbers, and this is none".into()),
         Err(status) => return Err(refused(status)),
@@ -188,20 +138,7 @@ fn incr(lua: &Lua) -> Returns {
     Ok(1)
 }
 
-/// Calls `f` with numbers and the key behind them, as the gateway's functions take them.
-fn with_numbers<const N: usize, R>(numbers: [u64; N], key: &Key, f: impl FnOnce(&[u8]) -> R) -> R {
-    let mut bytes = [0; KEY_MAX + 16];
-    let (places, rest) = bytes.split_at_mut(8 * N);
-    for (place, number) in places.chunks_exact_mut(8).zip(numbers) {
-        place.copy_from_slice(&number.to_le_bytes());
-    }
-    rest[..key.len].copy_from_slice(key.bytes());
-    f(&bytes[..8 * N + key.len])
-}
-
 fn delete(lua: &Lua) -> Returns {
-    let key = Key::read(lua)?;
-    // A key that is not there is as good as deleted.
-    let _ = abi::foreign(DELETE, key.bytes(), |_| ());
+    shared_data::delete(&key(lua)?);
     Ok(0)
 }

@@ -115,11 +115,12 @@ pub(super) enum HostHeader {
 pub(super) struct Filter {
     pub(super) wasm: Field<WasmFilter>,
     pub(super) lua: Field<WasmFilter>,
+    pub(super) starlark: Field<WasmFilter>,
     pub(super) rate_limit: Field<RateLimit>,
     pub(super) headers: Field<HeaderEdits>,
 }
 
-/// A module with `wasm`, a script with `lua`; the options are the same.
+/// A module with `wasm`, a script with `lua` or `starlark`; the options are the same.
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WasmFilter {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::super::filter::{Filter, FilterKind, Period, RateLimit, RateLimitKey, WasmFilter};
+use super::super::interpreter::Language;
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
 use super::super::upstream::Upstream;
@@ -14,11 +15,11 @@ use super::allow;
 use super::bodies;
 use super::fault;
 use super::headers::{resolve_edits, resolve_name};
-use super::lua;
 use super::module::{Module, Modules};
 use super::names::Names;
 use super::place::Place;
 use super::scalar::{check_name, count, duration, size};
+use super::script;
 use super::upstream::refused;
 
 const FILTERS_MAX: usize = 10_000;
@@ -45,7 +46,7 @@ pub(super) fn resolve<'r>(
         check_name(place, name);
         let kind = resolve_kind(place, name, filter, modules, upstreams);
         if let Some(FilterKind::Wasm(wasm)) = &kind {
-            fault::check(place.key(if filter.lua.is_absent() { "wasm" } else { "lua" }), name, wasm);
+            fault::check(place.key(kind_of_guest(filter)), name, wasm);
         }
         filters.add(name, kind.map(|kind| Arc::new(Filter { name: name.into(), kind })));
     }
@@ -53,6 +54,15 @@ pub(super) fn resolve<'r>(
         filters.add(name, None);
     }
     filters
+}
+
+/// The key under which a guest is configured.
+fn kind_of_guest(filter: &raw::Filter) -> &'static str {
+    match (filter.lua.is_absent(), filter.starlark.is_absent()) {
+        (false, _) => "lua",
+        (_, false) => "starlark",
+        (true, true) => "wasm",
+    }
 }
 
 fn resolve_kind(
@@ -65,6 +75,7 @@ fn resolve_kind(
     let keys = [
         ("wasm", raw.wasm.is_absent()),
         ("lua", raw.lua.is_absent()),
+        ("starlark", raw.starlark.is_absent()),
         ("rate_limit", raw.rate_limit.is_absent()),
         ("headers", raw.headers.is_absent()),
     ];
@@ -73,8 +84,11 @@ fn resolve_kind(
     if let Some(wasm) = raw.wasm.given() {
         return Some(FilterKind::Wasm(Box::new(resolve_wasm(place, wasm, modules, upstreams)?)));
     }
-    if let Some(script) = raw.lua.given() {
-        return Some(FilterKind::Wasm(Box::new(lua::resolve(place, name, script, modules, upstreams)?)));
+    for (language, script) in [(Language::Lua, &raw.lua), (Language::Starlark, &raw.starlark)] {
+        if let Some(script) = script.given() {
+            let guest = script::resolve(place, name, language, script, modules, upstreams)?;
+            return Some(FilterKind::Wasm(Box::new(guest)));
+        }
     }
     if let Some(limit) = raw.rate_limit.given() {
         return resolve_rate_limit(place, limit).map(FilterKind::RateLimit);
@@ -93,7 +107,7 @@ pub(in crate::policy) fn resolve_wasm(
         ("inline", raw.inline.is_absent()),
         ("modules", raw.modules.is_absent()),
     ];
-    place.refuse(&scripts, "a filter of `wasm` has a `module`; scripts go under `lua`");
+    place.refuse(&scripts, "a filter of `wasm` has a `module`; scripts go under `lua` or `starlark`");
     let module = place.required(&raw.module, "module", "the path of a file, such as `filters/rules.wasm`");
     resolve_guest(place, raw, module.and_then(|path| modules.read(place.key("module"), path)), upstreams)
 }

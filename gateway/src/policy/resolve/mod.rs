@@ -13,7 +13,6 @@ mod headers;
 mod host;
 mod limits;
 mod listener;
-mod lua;
 mod matches;
 mod module;
 mod names;
@@ -23,6 +22,7 @@ mod place;
 mod rollout;
 mod route;
 mod scalar;
+mod script;
 mod tcp;
 mod upstream;
 

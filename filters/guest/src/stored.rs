@@ -5,7 +5,7 @@
 
 /// A value that scripts share.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Stored<'b> {
+pub enum Stored<'b> {
     /// A string.
     Bytes(&'b [u8]),
     /// A whole number.
@@ -17,7 +17,7 @@ pub(crate) enum Stored<'b> {
 }
 
 /// The bytes of a value.
-pub(crate) fn encode(value: &Stored<'_>) -> Vec<u8> {
+pub fn encode(value: &Stored<'_>) -> Vec<u8> {
     match value {
         Stored::Integer(value) => value.to_le_bytes().to_vec(),
         Stored::Number(value) => [b"n".as_slice(), &value.to_le_bytes()].concat(),
@@ -29,7 +29,7 @@ pub(crate) fn encode(value: &Stored<'_>) -> Vec<u8> {
 }
 
 /// The value of these bytes. Bytes that no script has written are a string.
-pub(crate) fn decode(bytes: &[u8]) -> Stored<'_> {
+pub fn decode(bytes: &[u8]) -> Stored<'_> {
     if let Ok(number) = bytes.try_into() {
         return Stored::Integer(i64::from_le_bytes(number));
     }

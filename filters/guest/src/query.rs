@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 const PARAMETERS_MAX: usize = 1000;
 
 /// The parameters of a query, decoded, in order. One without `=` has an empty value.
-pub(crate) fn parameters(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+pub fn parameters(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
     let parts = query.split(|byte| *byte == b'&').filter(|part| !part.is_empty()).take(PARAMETERS_MAX);
     parts.map(|part| match part.iter().position(|byte| *byte == b'=') {
         Some(at) => (decode(&part[..at]), decode(&part[at + 1..])),
@@ -17,7 +17,7 @@ pub(crate) fn parameters(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, C
 }
 
 /// Percent-decoding, and `+` for a blank; a `%` without two digits stays as it is.
-pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+pub fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'+') {
         return percent_decode(text).into();
     }

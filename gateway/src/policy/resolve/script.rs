@@ -1,5 +1,6 @@
-//! `lua`: a script is a Proxy-Wasm filter whose module is the interpreter and whose configuration is the
-//! script. All scripts share one VM per worker, in which each has a state and memory of its own.
+//! `lua` and `starlark`: a script is a Proxy-Wasm filter whose module is the interpreter and whose configuration
+//! is the script. All scripts in a language share one VM per worker, in which each has a state and memory of its
+//! own.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -11,7 +12,7 @@ use serde_yaml::Value;
 
 use super::super::bodies::{BodyMode, BodyModes};
 use super::super::filter::WasmFilter;
-use super::super::lua;
+use super::super::interpreter::{Interpreter, Language};
 use super::super::raw::{self, Field};
 use super::super::report::Problem;
 use super::super::upstream::Upstream;
@@ -20,8 +21,6 @@ use super::module::{Module, Modules};
 use super::names::Names;
 use super::place::Place;
 
-/// Scripts share data with scripts.
-const VM_ID: &str = "lua";
 /// Ceiling of the memory of all scripts of a worker together, in pages: 256 MiB.
 const PAGES: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 const PAGE: u64 = 64 << 10;
@@ -31,7 +30,7 @@ const MODULES_MAX: usize = 100;
 /// Bytes of a script with its modules and its configuration, as they are handed over.
 const CONFIGURATION_MAX: usize = 4 << 20;
 
-/// What the interpreter is given; `filters/lua/src/settings.rs` reads it.
+/// What an interpreter is given; `filters/guest/src/settings.rs` reads it.
 #[derive(Serialize)]
 struct Settings<'p> {
     name: &'p str,
@@ -61,14 +60,15 @@ struct Script {
 pub(super) fn resolve(
     place: Place<'_>,
     name: &str,
+    language: Language,
     raw: &raw::WasmFilter,
     modules: &mut Modules<'_>,
     upstreams: &Names<'_, Upstream>,
 ) -> Option<WasmFilter> {
     refuse_options_of_modules(place, raw);
-    let script = script(place, name, raw, modules);
+    let script = script(place, name, language, raw, modules);
     let parts = parts(place.key("modules"), raw, modules);
-    let guest = resolve_guest(place, raw, interpreter(place), upstreams)?;
+    let guest = resolve_guest(place, raw, interpreter(place, language), upstreams)?;
     let (script, parts) = (script?, parts?);
     let memory = u64::from(guest.memory_pages_max.get()) * PAGE;
     if memory > MEMORY_MAX {
@@ -88,7 +88,7 @@ pub(super) fn resolve(
     Some(WasmFilter {
         path: script.file.clone().unwrap_or_else(|| script.name.clone().into()),
         files,
-        vm_id: VM_ID.into(),
+        vm_id: language.key().into(),
         configuration: configuration.into(),
         memory_pages_max: PAGES,
         bodies: BodyModes {
@@ -126,14 +126,19 @@ fn body_mode(
 }
 
 /// The interpreter as a module. Reports if this program has none.
-fn interpreter(place: Place<'_>) -> Option<Module> {
-    let interpreter = lua::interpreter();
+fn interpreter(place: Place<'_>, language: Language) -> Option<Module> {
+    let interpreter = language.interpreter();
     if interpreter.is_none() {
-        let help =
-            "run `make filters`, which needs clang for Wasm (`make setup` fetches it), then build again";
-        place.error(Problem::new("this program was built without the Lua interpreter").help(help));
+        let help = match language {
+            Language::Lua => {
+                "run `make filters`, which needs clang for Wasm (`make setup` fetches it), then build again"
+            }
+            Language::Starlark => "run `make filters`, then build again",
+        };
+        let said = format!("this program was built without the {} interpreter", language.name());
+        place.error(Problem::new(said).help(help));
     }
-    let lua::Interpreter { code, digest } = interpreter?;
+    let Interpreter { code, digest } = interpreter?;
     Some(Module { path: PathBuf::new(), code: Arc::clone(code), digest: *digest })
 }
 
@@ -151,11 +156,18 @@ fn refuse_options_of_modules(place: Place<'_>, raw: &raw::WasmFilter) {
 }
 
 /// The script itself, from its file or from the policy.
-fn script(place: Place<'_>, name: &str, raw: &raw::WasmFilter, modules: &mut Modules<'_>) -> Option<Script> {
+fn script(
+    place: Place<'_>,
+    name: &str,
+    language: Language,
+    raw: &raw::WasmFilter,
+    modules: &mut Modules<'_>,
+) -> Option<Script> {
     let keys = [("file", raw.file.is_absent()), ("inline", raw.inline.is_absent())];
     let key = place.exactly_one(&keys)?;
     if let Some(source) = raw.inline.given() {
-        return Some(Script { name: format!("{name}.lua"), file: None, source: source.as_str().into() });
+        let name = format!("{name}.{}", language.extension());
+        return Some(Script { name, file: None, source: source.as_str().into() });
     }
     let file = raw.file.given()?;
     let (path, source) = modules.read_script(place.key(key), file)?;
@@ -179,7 +191,7 @@ fn parts<'r>(
     are_all_there.then_some(parts)
 }
 
-/// The last part of a path, which is what errors of Lua show.
+/// The last part of a path, which is what errors of scripts show.
 fn file_name(file: &str) -> String {
     Path::new(file).file_name().map_or_else(|| file.to_owned(), |name| name.to_string_lossy().into_owned())
 }

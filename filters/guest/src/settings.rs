@@ -11,30 +11,30 @@ const MEMORY: usize = 8 << 20;
 /// A plugin's configuration.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// The script's name, for errors: its file's.
-    pub(crate) name: String,
+    pub name: String,
     /// Its source.
-    pub(crate) source: String,
+    pub source: String,
     /// What it may require, by the name it requires it by.
     #[serde(default)]
-    pub(crate) modules: BTreeMap<String, Module>,
+    pub modules: BTreeMap<String, Module>,
     /// Its own configuration, the global `config`.
     #[serde(default)]
-    pub(crate) config: Value,
+    pub config: Value,
     /// Bytes that its state may hold.
     #[serde(default = "default_memory")]
-    pub(crate) memory: usize,
+    pub memory: usize,
 }
 
 /// A part of a script.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Module {
+pub struct Module {
     /// Its file's name, for errors.
-    pub(crate) name: String,
+    pub name: String,
     /// Its source.
-    pub(crate) source: String,
+    pub source: String,
 }
 
 fn default_memory() -> usize {
@@ -46,9 +46,9 @@ impl Settings {
     ///
     /// # Errors
     /// In words, if it is not one.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub fn read(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(bytes)
-            .map_err(|error| format!("the configuration is not one of a Lua filter: {error}"))
+            .map_err(|error| format!("the configuration is not one of a script: {error}"))
     }
 }
 

@@ -2,7 +2,7 @@
 //! followed by a zero byte; numbers are 32 bits, little-endian.
 
 /// Serialises pairs; an empty map is no bytes at all.
-pub(crate) fn encode(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+pub fn encode(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     if pairs.is_empty() {
         return Vec::new();
     }
@@ -25,7 +25,7 @@ fn number(out: &mut Vec<u8>, number: usize) {
 }
 
 /// The pairs of a serialised map; ends early where it is malformed.
-pub(crate) fn decode(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn decode(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let count = read(bytes, 0).unwrap_or(0);
     let mut at = 4_usize.saturating_add(count.saturating_mul(8));
     (0..count).map_while(move |index| {

@@ -1,7 +1,7 @@
 //! The host's functions (Proxy-Wasm ABI 0.2.1), and the guest's part of handing bytes over.
 //!
 //! The host returns bytes by calling [`proxy_on_memory_allocate`] and writing there. All such bytes go to
-//! one buffer that is kept from call to call: no callback allocates for what Lua copies anyway. So a slice
+//! one buffer that is kept from call to call: no callback allocates for what a script copies anyway. So a slice
 //! that a function here passes on is good until the next call of the host; closures that take one only
 //! copy it.
 
@@ -11,11 +11,13 @@ use std::cell::UnsafeCell;
 
 /// A status that is not OK.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Status(u32);
+pub struct Status(u32);
 
 impl Status {
-    pub(crate) const BAD_ARGUMENT: Self = Self(2);
-    pub(crate) const CAS_MISMATCH: Self = Self(8);
+    /// An argument is not what it should be.
+    pub const BAD_ARGUMENT: Self = Self(2);
+    /// The value has another version, or there is one.
+    pub const CAS_MISMATCH: Self = Self(8);
 }
 
 impl std::fmt::Display for Status {
@@ -34,46 +36,62 @@ impl std::fmt::Display for Status {
 /// Levels of the log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
-pub(crate) enum Level {
+pub enum Level {
+    /// For whoever looks for a mistake.
     Debug = 1,
+    /// For whoever wants to know.
     Info = 2,
+    /// Something is not as it should be.
     Warn = 3,
+    /// Something has failed.
     Error = 4,
 }
 
 /// The maps of an exchange and of a call's answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Map {
+pub enum Map {
+    /// Of the request.
     Request = 0,
+    /// Of the response.
     Response = 2,
+    /// Of the answer to a call.
     CallResponse = 6,
 }
 
 /// The buffers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Buffer {
+pub enum Buffer {
+    /// The request's body, as far as it is held.
     RequestBody = 0,
+    /// The response's body, as far as it is held.
     ResponseBody = 1,
+    /// The body of the answer to a call.
     CallResponse = 4,
+    /// The plugin's configuration.
     Configuration = 7,
 }
 
 /// The two sides of an exchange.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Side {
+pub enum Side {
+    /// The request.
     Request = 0,
+    /// The response.
     Response = 1,
 }
 
 /// What a metric is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Metric {
+pub enum Metric {
+    /// It only grows.
     Counter = 0,
+    /// It has a value.
     Gauge = 1,
+    /// It has observations.
     Histogram = 2,
 }
 
@@ -106,7 +124,7 @@ extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
 }
 
 /// Gives a large buffer back. Between callbacks only.
-pub(crate) fn trim() {
+pub fn trim() {
     // SAFETY: as above, and no slice of it is in use between callbacks.
     let buffer = unsafe { &mut *RETURNED.0.get() };
     if buffer.capacity() * 8 > KEPT {
@@ -131,13 +149,13 @@ fn returned<R>(
 // --- log, time, timer
 
 /// A line of log.
-pub(crate) fn log(level: Level, text: &[u8]) {
+pub fn log(level: Level, text: &[u8]) {
     // SAFETY: the host reads the slice.
     unsafe { host::proxy_log(level as u32, text.as_ptr(), text.len()) };
 }
 
 /// Whether lines of this level go anywhere.
-pub(crate) fn wants_log(level: Level) -> bool {
+pub fn wants_log(level: Level) -> bool {
     let mut least = 0;
     // SAFETY: the host writes the number.
     unsafe { host::proxy_get_log_level(&mut least) };
@@ -145,7 +163,7 @@ pub(crate) fn wants_log(level: Level) -> bool {
 }
 
 /// Nanoseconds since 1970.
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     let mut time = 0;
     // SAFETY: the host writes the number.
     unsafe { host::proxy_get_current_time_nanoseconds(&mut time) };
@@ -153,13 +171,13 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Has `on_tick` called this often; 0 for never.
-pub(crate) fn set_tick(milliseconds: u32) {
+pub fn set_tick(milliseconds: u32) {
     // SAFETY: a plain call.
     unsafe { host::proxy_set_tick_period_milliseconds(milliseconds) };
 }
 
 /// Fills `bytes` with what nobody can guess; false if the host has none.
-pub(crate) fn random(bytes: &mut [u8]) -> bool {
+pub fn random(bytes: &mut [u8]) -> bool {
     // SAFETY: the host writes into the slice.
     unsafe { host::random_get(bytes.as_mut_ptr(), bytes.len()) == 0 }
 }
@@ -167,13 +185,13 @@ pub(crate) fn random(bytes: &mut [u8]) -> bool {
 // --- the exchange
 
 /// Makes the following calls act on this context; false if it has ended.
-pub(crate) fn set_context(context: u32) -> bool {
+pub fn set_context(context: u32) -> bool {
     // SAFETY: a plain call.
     unsafe { host::proxy_set_effective_context(context) == 0 }
 }
 
 /// Passes the first value of a header, or `None`, to `f`.
-pub(crate) fn header<R>(map: Map, name: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+pub fn header<R>(map: Map, name: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
     let (mut bytes, mut len) = (std::ptr::null(), 0);
     // SAFETY: the host reads the name and writes the result.
     let code = unsafe {
@@ -188,13 +206,13 @@ pub(crate) fn header<R>(map: Map, name: &[u8], f: impl FnOnce(Option<&[u8]>) -> 
 }
 
 /// Passes the serialised map to `f`.
-pub(crate) fn headers<R>(map: Map, f: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
+pub fn headers<R>(map: Map, f: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
     // SAFETY: the host writes the result.
     returned(|bytes, len| unsafe { host::proxy_get_header_map_pairs(map as u32, bytes, len) }, f)
 }
 
 /// Replaces all values of a header.
-pub(crate) fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+pub fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads both.
     status(unsafe {
         host::proxy_replace_header_map_value(
@@ -208,7 +226,7 @@ pub(crate) fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Stat
 }
 
 /// Adds a value to a header.
-pub(crate) fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+pub fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads both.
     status(unsafe {
         host::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
@@ -216,13 +234,13 @@ pub(crate) fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Stat
 }
 
 /// Removes all values of a header.
-pub(crate) fn remove_header(map: Map, name: &[u8]) -> Result<(), Status> {
+pub fn remove_header(map: Map, name: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads the name.
     status(unsafe { host::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }
 
 /// Passes a buffer's bytes to `f`.
-pub(crate) fn buffer<R>(buffer: Buffer, f: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
+pub fn buffer<R>(buffer: Buffer, f: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
     // SAFETY: the host writes the result.
     let call =
         |bytes, len| unsafe { host::proxy_get_buffer_bytes(buffer as u32, 0, usize::MAX >> 1, bytes, len) };
@@ -230,7 +248,7 @@ pub(crate) fn buffer<R>(buffer: Buffer, f: impl FnOnce(&[u8]) -> R) -> Result<R,
 }
 
 /// Replaces a buffer's bytes.
-pub(crate) fn set_buffer(buffer: Buffer, bytes: &[u8]) -> Result<(), Status> {
+pub fn set_buffer(buffer: Buffer, bytes: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads the slice.
     status(unsafe {
         host::proxy_set_buffer_bytes(buffer as u32, 0, usize::MAX >> 1, bytes.as_ptr(), bytes.len())
@@ -238,25 +256,25 @@ pub(crate) fn set_buffer(buffer: Buffer, bytes: &[u8]) -> Result<(), Status> {
 }
 
 /// Passes a property to `f`; the path's segments are separated by NUL.
-pub(crate) fn property<R>(path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
+pub fn property<R>(path: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
     // SAFETY: the host reads the path and writes the result.
     returned(|bytes, len| unsafe { host::proxy_get_property(path.as_ptr(), path.len(), bytes, len) }, f)
 }
 
 /// Sets a property.
-pub(crate) fn set_property(path: &[u8], value: &[u8]) -> Result<(), Status> {
+pub fn set_property(path: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads both.
     status(unsafe { host::proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
 }
 
 /// Lets a paused side go on.
-pub(crate) fn resume(side: Side) {
+pub fn resume(side: Side) {
     // SAFETY: a plain call.
     unsafe { host::proxy_continue_stream(side as u32) };
 }
 
 /// Answers instead of the upstream. `headers` is a serialised map.
-pub(crate) fn respond(code: u32, details: &[u8], headers: &[u8], body: &[u8]) -> Result<(), Status> {
+pub fn respond(code: u32, details: &[u8], headers: &[u8], body: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads the slices.
     status(unsafe {
         host::proxy_send_local_response(
@@ -273,12 +291,7 @@ pub(crate) fn respond(code: u32, details: &[u8], headers: &[u8], body: &[u8]) ->
 }
 
 /// Sends a request to an upstream and returns the number that its answer will have.
-pub(crate) fn http_call(
-    upstream: &[u8],
-    headers: &[u8],
-    body: &[u8],
-    timeout_ms: u32,
-) -> Result<u32, Status> {
+pub fn http_call(upstream: &[u8], headers: &[u8], body: &[u8], timeout_ms: u32) -> Result<u32, Status> {
     let mut token = 0;
     // SAFETY: the host reads the slices and writes the number.
     status(unsafe {
@@ -301,7 +314,7 @@ pub(crate) fn http_call(
 // --- what is shared
 
 /// Passes a shared value and its version to `f`.
-pub(crate) fn shared<R>(key: &[u8], f: impl FnOnce(&[u8], u32) -> R) -> Result<R, Status> {
+pub fn shared<R>(key: &[u8], f: impl FnOnce(&[u8], u32) -> R) -> Result<R, Status> {
     let mut cas = 0;
     let (mut bytes, mut len) = (std::ptr::null(), 0);
     // SAFETY: the host reads the key and writes the results.
@@ -316,13 +329,13 @@ pub(crate) fn shared<R>(key: &[u8], f: impl FnOnce(&[u8], u32) -> R) -> Result<R
 }
 
 /// Stores a shared value; if `cas` is not 0, only over that version.
-pub(crate) fn set_shared(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
+pub fn set_shared(key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
     // SAFETY: the host reads both.
     status(unsafe { host::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
 }
 
 /// Defines a metric, or finds it.
-pub(crate) fn define_metric(kind: Metric, name: &[u8]) -> Result<u32, Status> {
+pub fn define_metric(kind: Metric, name: &[u8]) -> Result<u32, Status> {
     let mut id = 0;
     // SAFETY: the host reads the name and writes the number.
     status(unsafe { host::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) })?;
@@ -330,19 +343,19 @@ pub(crate) fn define_metric(kind: Metric, name: &[u8]) -> Result<u32, Status> {
 }
 
 /// Adds to a metric.
-pub(crate) fn increment_metric(id: u32, by: i64) -> Result<(), Status> {
+pub fn increment_metric(id: u32, by: i64) -> Result<(), Status> {
     // SAFETY: a plain call.
     status(unsafe { host::proxy_increment_metric(id, by) })
 }
 
 /// Sets a gauge, or adds an observation to a histogram.
-pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
+pub fn record_metric(id: u32, value: u64) -> Result<(), Status> {
     // SAFETY: a plain call.
     status(unsafe { host::proxy_record_metric(id, value) })
 }
 
 /// Reads a metric.
-pub(crate) fn metric(id: u32) -> Result<u64, Status> {
+pub fn metric(id: u32) -> Result<u64, Status> {
     let mut value = 0;
     // SAFETY: the host writes the number.
     status(unsafe { host::proxy_get_metric(id, &mut value) })?;
@@ -350,7 +363,7 @@ pub(crate) fn metric(id: u32) -> Result<u64, Status> {
 }
 
 /// Calls a function of this gateway's own and passes its result to `f`.
-pub(crate) fn foreign<R>(name: &str, argument: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
+pub fn foreign<R>(name: &str, argument: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<R, Status> {
     let call = |bytes, len| {
         // SAFETY: the host reads both slices and writes the result.
         unsafe {

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 /// Ranges of one set.
-pub(crate) const RANGES_MAX: usize = 20_000;
+pub const RANGES_MAX: usize = 20_000;
 
 /// Address ranges, merged and sorted, so that a look-up is a binary search.
 #[derive(Debug, Default)]
-pub(crate) struct Ranges(Vec<(u128, u128)>);
+pub struct Ranges(Vec<(u128, u128)>);
 
 impl Ranges {
     /// The set of these ranges.
-    pub(crate) fn new(nets: impl IntoIterator<Item = IpNet>) -> Self {
+    pub fn new(nets: impl IntoIterator<Item = IpNet>) -> Self {
         let mut spans: Vec<_> =
             nets.into_iter().map(|net| (number(net.network()), number(net.broadcast()))).collect();
         spans.sort_unstable();
@@ -28,7 +28,7 @@ impl Ranges {
     }
 
     /// Whether one of them holds the address.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         let wanted = number(address);
         let behind = self.0.partition_point(|(from, _)| *from <= wanted);
         behind > 0 && self.0[behind - 1].1 >= wanted
@@ -44,13 +44,13 @@ fn number(address: IpAddr) -> u128 {
 }
 
 /// A range, or a single address.
-pub(crate) fn parse(text: &[u8]) -> Option<IpNet> {
+pub fn parse(text: &[u8]) -> Option<IpNet> {
     let text = std::str::from_utf8(text).ok()?;
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// An address.
-pub(crate) fn parse_address(text: &[u8]) -> Option<IpAddr> {
+pub fn parse_address(text: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
