@@ -81,7 +81,7 @@ impl std::fmt::Display for Exceeded {
 
 /// The limits of one run.
 pub(crate) struct Limit {
-    before: usize,
+    before: Cell<usize>,
     memory: usize,
     reached: Cell<Option<Exceeded>>,
 }
@@ -89,7 +89,12 @@ pub(crate) struct Limit {
 impl Limit {
     /// A run begins that may allocate so many bytes.
     pub(crate) fn begin(memory: usize) -> Self {
-        Self { before: LIVE.load(Ordering::Relaxed), memory, reached: Cell::new(None) }
+        Self { before: Cell::new(LIVE.load(Ordering::Relaxed)), memory, reached: Cell::new(None) }
+    }
+
+    /// What has been allocated so far is the interpreter's own: a stack of a megabyte for each run.
+    pub(crate) fn discount(&self) {
+        self.before.set(LIVE.load(Ordering::Relaxed));
     }
 
     /// Whether the run must end now. It says so once: the interpreter asks again when the script has ended, and
@@ -98,7 +103,7 @@ impl Limit {
         if self.reached.get().is_some() {
             return false;
         }
-        let used = LIVE.load(Ordering::Relaxed).saturating_sub(self.before);
+        let used = LIVE.load(Ordering::Relaxed).saturating_sub(self.before.get());
         self.reached.set(match is_budget_low() {
             true => Some(Exceeded::Budget),
             false => (used > self.memory).then_some(Exceeded::Memory),

@@ -106,6 +106,7 @@ fn call(script: &Script, function: &OwnedFrozenValue, handler: Handler) -> Outco
     api::begin(handler, &script.filter);
     let outcome = Module::with_temp_heap(|module| {
         let mut eval = Evaluator::new(&module);
+        limit.discount();
         // The size is not zero and was not set before.
         let _ = eval.set_max_callstack_size(CALLS_MAX);
         eval.set_print_handler(&Print);
