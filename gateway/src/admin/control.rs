@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::record::{Begun, NotRecorded};
 use super::rollout::{NotSteered, RolloutOrder, RolloutReport};
+use super::shadow::{NotShadowed, ShadowOrder, ShadowReport};
 use super::status::{Phases, Status};
 use crate::filter::record::Wanted;
 use crate::policy::diagnostics::Diagnostics;
@@ -26,6 +27,15 @@ pub trait Control: Send + Sync + 'static {
         &self,
         order: RolloutOrder,
     ) -> impl Future<Output = Result<RolloutReport, NotSteered>> + Send;
+
+    /// What the policy in shadow would have done. Quick, as [`Control::status`].
+    fn shadow(&self) -> ShadowReport;
+
+    /// Takes a policy into shadow, or ends it; gives what is known then.
+    fn set_shadow(
+        &self,
+        order: ShadowOrder,
+    ) -> impl Future<Output = Result<ShadowReport, NotShadowed>> + Send;
 
     /// What the gateway is doing. Quick: it is asked for on the control thread.
     fn status(&self) -> Status;

@@ -9,6 +9,9 @@
 //! | `POST /policy/reload` | 200 with a [`ReloadOutcome`]; 422 (the policy is wrong), 409 (it asks for what cannot change at run time) or 500 with the diagnosis, as JSON if `Accept` names it, else as text |
 //! | `GET /policy/rollout` | JSON: [`RolloutReport`] |
 //! | `POST /policy/rollout/promote`, `/abort` | 200 with the report then; 409 if no policy is on trial |
+//! | `GET /policy/shadow` | JSON: [`ShadowReport`] |
+//! | `POST /policy/shadow?policy=FILE&share=N` | takes a policy into shadow: 200 with the report then, or 422; loopback only |
+//! | `DELETE /policy/shadow` | ends that: 200, or 409 if there is none |
 //! | `POST /filters/NAME/record` | JSON lines: what that filter is given and makes of it; loopback only |
 //!
 //! It runs on the control runtime, never on a worker, and knows the rest of the gateway only through
@@ -28,6 +31,7 @@ mod record;
 mod rollout;
 mod routes;
 mod serve;
+mod shadow;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -36,6 +40,7 @@ pub use control::{Control, Readiness, Refusal, RefusalKind, ReloadOutcome};
 pub use record::{Begun, NotRecorded};
 pub use rollout::{NotSteered, RolloutNote, RolloutOrder, RolloutReport, RolloutStatus, Served};
 pub use serve::serve;
+pub use shadow::{NotShadowed, ShadowOrder, ShadowReport, ShadowStatus};
 pub use status::{
     EndpointStatus, FilterState, FilterStatus, GenerationStatus, Phases, RejectedStatus, Status, Trigger,
     UpstreamStatus,

@@ -19,7 +19,7 @@ use tower_http::timeout::TimeoutLayer;
 use super::control::{Control, Readiness, Refusal, ReloadOutcome};
 use super::guard::{Hosts, guard};
 use super::record::record;
-use super::rollout;
+use super::{rollout, shadow};
 use crate::telemetry::metrics::{self, Metrics};
 
 /// No request has a use for a body.
@@ -37,6 +37,9 @@ POST /policy/reload
 GET  /policy/rollout
 POST /policy/rollout/promote
 POST /policy/rollout/abort
+GET  /policy/shadow
+POST /policy/shadow?policy=FILE&share=10000
+DELETE /policy/shadow
 POST /filters/NAME/record?count=100&seconds=30&body_bytes=0\n";
 
 /// The whole API as one service.
@@ -56,12 +59,18 @@ pub(super) fn router<C: Control>(control: Arc<C>, metrics: Arc<Metrics>, hosts: 
         .route("/policy/rollout/abort", post(rollout::abort::<C>))
         .with_state(Arc::clone(&control))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, RELOAD_MAX));
+    let shadow = get(shadow::show::<C>).post(shadow::start::<C>).delete(shadow::stop::<C>);
+    let shadow = Router::new()
+        .route("/policy/shadow", shadow)
+        .with_state((Arc::clone(&control), hosts))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, RELOAD_MAX));
     // It bounds itself, and its answer comes at once.
     let recording =
         Router::new().route("/filters/{name}/record", post(record::<C>)).with_state((control, hosts));
     // The last layer is the outermost.
     quick
         .merge(slow)
+        .merge(shadow)
         .merge(recording)
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(from_fn_with_state(hosts, guard))

@@ -84,6 +84,20 @@ impl Control for Gateway {
         self.readiness
     }
 
+    fn shadow(&self) -> ShadowReport {
+        ShadowReport::default()
+    }
+
+    async fn set_shadow(&self, order: ShadowOrder) -> Result<ShadowReport, NotShadowed> {
+        match order {
+            ShadowOrder::Start { policy, .. } if policy.ends_with("wrong.yaml") => {
+                Err(NotShadowed::Policy { errors: 2 })
+            }
+            ShadowOrder::Start { .. } => Ok(self.shadow()),
+            ShadowOrder::Stop => Err(NotShadowed::None),
+        }
+    }
+
     fn rollout(&self) -> RolloutReport {
         RolloutReport::default()
     }
@@ -359,4 +373,25 @@ async fn a_rollout_is_shown_and_steered() {
     let (status, _, body) = post("abort").await;
     assert_eq!((status, body.as_str()), (409, "no rollout is under way\n"));
     assert_eq!(api.get("/policy/rollout/abort").await.0, 405);
+}
+
+#[tokio::test]
+async fn a_shadow_is_shown_begun_and_ended() {
+    let api = Api::ready(unchanged()).await;
+    let (status, _, body) = api.get("/policy/shadow").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"shadow":null,"samples":[]}"#));
+    let post = async |query: &str| api.send(&format!("POST /policy/shadow{query}"), "", "").await;
+    assert_eq!(post("?policy=/p.yaml").await.0, 200);
+    assert_eq!(post("?policy=%2Fp.yaml&share=100").await.0, 200);
+    let (status, _, body) = post("?policy=/wrong.yaml").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (422, "the policy is wrong in 2 places; `tollgate check` tells which\n")
+    );
+    for wrong in ["", "?policy=p.yaml", "?policy=/p.yaml&share=0", "?policy=/p.yaml&share=10001", "?file=/p"]
+    {
+        assert_eq!(post(wrong).await.0, 400, "{wrong}");
+    }
+    assert_eq!(api.send("DELETE /policy/shadow", "", "").await.0, 409);
+    assert_eq!(api.send("DELETE /policy/shadow", "Origin: http://127.0.0.1\r\n", "").await.0, 403);
 }

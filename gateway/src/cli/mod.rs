@@ -1,6 +1,6 @@
 //! The command line: arguments, subcommands, exit codes.
 //!
-//! One file a subcommand: [`run`], [`check`], [`explain`], [`mod@diff`], [`rollout`], [`mod@filter`], [`demo`], [`upstream`],
+//! One file a subcommand: [`run`], [`check`], [`explain`], [`mod@diff`], [`rollout`], [`shadow`], [`mod@filter`], [`demo`], [`upstream`],
 //! and the compiler's process, which the gateway starts itself. What is asked for goes to standard output, what is told about it
 //! to standard error.
 //!
@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | 0 | done; for `run` also: drained after SIGTERM or SIGINT |
 //! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `diff`: something would change; `demo`: a step did not do what it should; `filter`: see there |
-//! | 2 | `filter`, `rollout`: what was asked for could not be done |
+//! | 2 | `filter`, `rollout`, `shadow`: what was asked for could not be done |
 //! | 64 | the command line is wrong |
 //! | 65 | `run`, `explain`, `diff`: the policy is wrong, or a filter of it does not start |
 //! | 70 | the gateway or its machine failed: a port is taken, a folder cannot be written |
@@ -25,6 +25,7 @@ mod filter;
 mod lifetime;
 mod rollout;
 mod run;
+mod shadow;
 mod upstream;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ enum Command {
     Explain(explain::Args),
     Diff(diff::Args),
     Rollout(rollout::Args),
+    Shadow(shadow::Args),
     #[command(subcommand)]
     Filter(filter::Command),
     Upstream(upstream::Args),
@@ -77,6 +79,7 @@ Examples:
   tollgate diff old.yaml new.yaml        what a reload would change
   tollgate run policy.yaml               serve it; edit the file, and the gateway follows
   tollgate rollout status                a policy that comes into force in steps; promote, abort
+  tollgate shadow new.yaml               what a policy would do with the traffic, with no effect
   tollgate filter inspect M.wasm         what a module needs, and whether it would load
   tollgate filter test M.wasm tests.yaml test cases for a filter, no gateway running
   tollgate filter bench M.wasm           what a filter costs
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args).into(),
         Command::Diff(args) => diff::diff(&args).into(),
         Command::Rollout(args) => rollout::run(&args).into(),
+        Command::Shadow(args) => shadow::run(&args).into(),
         Command::Filter(command) => filter::run(command).into(),
         Command::Upstream(args) => upstream::run(&args).into(),
         Command::Demo(args) => demo::run(&args).into(),

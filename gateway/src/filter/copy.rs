@@ -8,7 +8,7 @@ use super::signals::Signals;
 
 impl Exchange {
     /// The exchange as it is when its request arrives at a filter.
-    pub(super) fn copy(&self) -> Rc<Self> {
+    pub(crate) fn copy(&self) -> Rc<Self> {
         Rc::new(Self {
             client: self.client,
             request_id: self.request_id.clone(),

@@ -69,6 +69,20 @@ impl Share {
         if hundredths <= Self::ALL.0 { Some(Self(hundredths)) } else { None }
     }
 
+    /// A percentage with at most two decimals: `12.5%`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_suffix('%')?.trim_end();
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+        let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !is_digits(whole) || !is_digits(decimals) || decimals.len() > 2 {
+            return None;
+        }
+        let scale = if decimals.len() == 1 { 10 } else { 1 };
+        let hundredths = whole.parse::<u16>().ok()?.checked_mul(100)?;
+        Self::new(hundredths.checked_add(decimals.parse::<u16>().ok()? * scale)?)
+    }
+
     /// In hundredths of a percent.
     #[must_use]
     pub const fn hundredths(self) -> u16 {
@@ -86,5 +100,23 @@ impl Share {
 impl std::fmt::Display for Share {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}%", f64::from(self.0) / 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_percentages_and_shows_them_back() {
+        for (text, hundredths) in [("0%", 0), ("1%", 100), ("0.5%", 50), ("12.25 %", 1225), ("100%", 10_000)]
+        {
+            let share = Share::parse(text).unwrap();
+            assert_eq!(share.hundredths(), hundredths, "{text}");
+            assert_eq!(Share::parse(&share.to_string()), Some(share));
+        }
+        for text in ["", "%", "1", "-1%", "1.%", ".5%", "0.125%", "101%", "100.01%", "1e1%", "700%"] {
+            assert_eq!(Share::parse(text), None, "{text}");
+        }
     }
 }

@@ -114,14 +114,14 @@ fn authority(flight: &Flight, head: &mut RequestHead, uri: &http::Uri) -> Result
 }
 
 /// The host name that a request is for after filters have changed it.
-pub(super) fn edited_host(flight: &Flight) -> Result<Option<String>, ProxyError> {
-    let head = flight.exchange.request();
+pub(super) fn edited_host(exchange: &Exchange) -> Result<Option<String>, ProxyError> {
+    let head = exchange.request();
     // What a request of HTTP/1.0 without Host was given.
     if head.headers.get(HOST).is_none_or(HeaderValue::is_empty) {
         return Ok(None);
     }
     let no_target = http::Uri::default();
-    let host = host::of_request(flight.exchange.client.version, &no_target, &head.headers)?;
+    let host = host::of_request(exchange.client.version, &no_target, &head.headers)?;
     Ok(host.map(|host| host.name.into_owned()))
 }
 

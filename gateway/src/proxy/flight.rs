@@ -15,11 +15,13 @@ use http::{HeaderValue, Method};
 
 use super::error::ProxyError;
 use super::respond::FILTER_CLOSED;
+use super::shadow::Comparison;
 use crate::filter::{Exchange, Foreseen, Run};
 use crate::generation::{Generation, Next, RouteRuntime};
 use crate::telemetry::Timestamp;
 use crate::telemetry::access_log::{EndedBy, Record, ShadowRecord, Text, UpstreamRecord};
 use crate::telemetry::metrics::{Ending, Fate, StatusClass};
+use crate::telemetry::shadow::{Decision, Fate as Decided};
 use crate::worker::{ConnectionState, OnTrial, Worker};
 
 /// One request's life.
@@ -33,6 +35,8 @@ pub(super) struct Flight {
     seen: Option<Seen>,
     /// Where it is counted while two policies share the requests.
     on_trial: Option<OnTrial>,
+    /// What a policy in shadow makes of it.
+    comparison: OnceCell<Rc<Comparison>>,
     route: Cell<Option<usize>>,
     run: OnceCell<Run>,
     pub(super) upstream: RefCell<Option<UpstreamRecord>>,
@@ -72,6 +76,7 @@ impl Flight {
             exchange,
             seen,
             on_trial,
+            comparison: OnceCell::new(),
             route: Cell::new(None),
             run: OnceCell::new(),
             upstream: RefCell::default(),
@@ -109,6 +114,27 @@ impl Flight {
     pub(super) fn note_error(&self, word: &'static str) {
         let error = &self.exchange.course.error;
         error.set(error.get().or(Some(word)));
+    }
+
+    /// A policy in shadow decides on it, too.
+    pub(super) fn compare(&self, comparison: Rc<Comparison>) {
+        // There is one shadow at a time, and it is asked once.
+        let _ = self.comparison.set(comparison);
+    }
+
+    /// What was decided on the request before its upstream was asked.
+    fn decision(&self) -> Decision {
+        let status = self.exchange.course.status.get();
+        let denied = |filter| Decided::Denied { filter, status: status.map(|status| status.as_u16()) };
+        let fate = match self.run.get().and_then(Run::ended) {
+            Some(ended) if ended.phase.is_of_request() => denied(Some(ended.filter)),
+            Some(_) => Decided::Allowed,
+            None if self.upstream.borrow().is_none() && status.is_some_and(|it| it.is_client_error()) => {
+                denied(None)
+            }
+            None => Decided::Allowed,
+        };
+        Decision { route: self.route().map(|route| Arc::clone(&route.route.name)), fate }
     }
 
     /// How the request ended, to compare policies by: what the upstream refuses is not the policy's doing.
@@ -183,6 +209,9 @@ impl Drop for Flight {
         let duration = Instant::now().saturating_duration_since(self.exchange.started);
         let metrics = self.route().map_or(&self.generation.unrouted, |route| &route.metrics);
         metrics.record(StatusClass::of(self.exchange.course.status.get()), duration);
+        if let Some(comparison) = self.comparison.get() {
+            comparison.set_live(self.decision());
+        }
         if let Some(on_trial) = &self.on_trial {
             on_trial.count(&self.ending(duration));
         }

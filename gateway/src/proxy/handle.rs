@@ -17,6 +17,7 @@ use super::forward;
 use super::redirect;
 use super::respond;
 use super::response_body::ResponseBody;
+use super::shadow;
 use crate::filter::{HeadersOutcome, Reply};
 use crate::generation::Next;
 use crate::route::RequestView;
@@ -52,8 +53,9 @@ async fn proceed(
     host: Option<&str>,
     incoming: Incoming,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    find_route(flight, host)?;
     let end_of_stream = http_body::Body::is_end_stream(&incoming);
+    shadow::begin(flight, end_of_stream);
+    find_route(flight, host)?;
     let answer = match flight.run().request_headers(end_of_stream).await? {
         HeadersOutcome::Passed => act(flight, incoming).await?,
         HeadersOutcome::Replied(reply) => {
@@ -82,7 +84,7 @@ fn find_route(flight: &Flight, host: Option<&str>) -> Result<(), ProxyError> {
 async fn act(flight: &Rc<Flight>, incoming: Incoming) -> Result<Answer, ProxyError> {
     if flight.exchange.take_stale_route() {
         // The filters stay those of the first route: they have run, and see the response.
-        find_route(flight, admit::edited_host(flight)?.as_deref())?;
+        find_route(flight, admit::edited_host(&flight.exchange)?.as_deref())?;
     }
     let route = flight.route().ok_or(ProxyError::NoRoute)?;
     match &route.next {

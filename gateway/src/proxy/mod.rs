@@ -16,6 +16,7 @@ pub(crate) mod length;
 mod redirect;
 mod respond;
 mod response_body;
+mod shadow;
 
 pub use body::{Outgoing, RequestBody};
 pub use error::{Abort, ProxyError};

@@ -56,6 +56,11 @@ impl Reloader {
         let on_trial = running.map(|running| (&running.blueprint, &running.trial));
         let replaced = self.workers.replace(worker, current, on_trial).await;
         replaced.map_err(|source| Lost::Irreplaceable { worker, source })?;
+        if let Some(shadowing) = &self.shadowing
+            && let Err(error) = self.workers.begin_shadow_on(worker, &shadowing.plan).await
+        {
+            tracing::warn!(worker, %error, "the policy in shadow is not on this worker any more");
+        }
         self.shared.metrics.control().worker_restarts.inc();
         Ok(())
     }

@@ -17,6 +17,8 @@
 //! A policy with `rollout` is on trial between prepare and commit: it serves a share of the traffic, which
 //! grows, and is taken back if it goes badly ([`rollout`]).
 //!
+//! A policy may be in shadow beside it all: [`shadow`].
+//!
 //! A worker that panics is replaced ([`losses`]).
 //!
 //! Limits: at most 16 old generations serve their last requests, then the oldest are cut; 64 requests wait, more wait to be taken; the blocking threads do one attempt at a time,
@@ -30,6 +32,7 @@ mod optimise;
 mod rejected;
 mod request;
 mod rollout;
+mod shadow;
 mod status;
 mod upkeep;
 pub mod watch;
@@ -46,6 +49,7 @@ use self::losses::Losses;
 use self::optimise::SlowModule;
 use self::request::{Batch, Inbox};
 use self::rollout::Rollouts;
+use self::shadow::Shadowing;
 use self::watch::WatchSet;
 use crate::admin::{Phases, Refusal, ReloadOutcome, Trigger};
 use crate::generation::blueprint::Blueprint;
@@ -80,6 +84,7 @@ pub struct Reloader {
     handle: Arc<Handle>,
     current: Option<Arc<Blueprint>>,
     rollouts: Rollouts,
+    shadowing: Option<Shadowing>,
     inbox: Inbox,
     files: tokio_watch::Sender<WatchSet>,
     slow_modules: tokio_watch::Sender<Vec<SlowModule>>,
@@ -125,6 +130,7 @@ impl Reloader {
             handle: Arc::clone(&handle),
             current: None,
             rollouts: Rollouts::default(),
+            shadowing: None,
             inbox: Inbox::new(asked, changed, recompiled),
             files,
             slow_modules,
@@ -184,7 +190,8 @@ impl Reloader {
                     }
                 }
                 _ = upkeep.tick() => {
-                    let live: Vec<_> = self.live().cloned().collect();
+                    let shadow = self.shadowing.as_ref().map(|shadowing| &shadowing.plan.blueprint);
+                    let live: Vec<_> = self.live().chain(shadow).cloned().collect();
                     upkeep::run(live, self.retiring.is_empty(), &self.shared);
                 }
                 _ = looks.tick(), if self.rollouts.running.is_some() => {
@@ -204,6 +211,10 @@ impl Reloader {
         for (order, waiting) in batch.orders {
             let done = self.steer_rollout(order).await;
             // A client that went away needs no answer.
+            let _ = waiting.send(done);
+        }
+        for (order, waiting) in batch.shadows {
+            let done = self.set_shadow(order).await;
             let _ = waiting.send(done);
         }
         if let Some(trigger) = batch.reread {

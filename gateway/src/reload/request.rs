@@ -4,7 +4,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::optimise::Recompiled;
 use super::watch::FilesChanged;
-use crate::admin::{NotSteered, ReloadOutcome, RolloutOrder, Trigger};
+use crate::admin::{
+    NotShadowed, NotSteered, ReloadOutcome, RolloutOrder, ShadowOrder, ShadowReport, Trigger,
+};
 
 /// Requests that wait while a swap runs.
 pub(super) const WAITING_MAX: usize = 64;
@@ -18,10 +20,15 @@ pub enum Asked {
     Admin(oneshot::Sender<ReloadOutcome>),
     /// `POST /policy/rollout/…`.
     Rollout(RolloutOrder, Steered),
+    /// `/policy/shadow`.
+    Shadow(ShadowOrder, Shadowed),
 }
 
 /// Where it is told how an order ended.
 pub(super) type Steered = oneshot::Sender<Result<(), NotSteered>>;
+
+/// Where it is told how a shadow fared.
+pub(super) type Shadowed = oneshot::Sender<Result<ShadowReport, NotShadowed>>;
 
 /// All that was asked since the last attempt began: one attempt answers it.
 #[derive(Debug, Default)]
@@ -32,6 +39,8 @@ pub(super) struct Batch {
     pub(super) waiting: Vec<oneshot::Sender<ReloadOutcome>>,
     /// What was asked of a rollout. It comes before all else.
     pub(super) orders: Vec<(RolloutOrder, Steered)>,
+    /// Policies to be taken into shadow, in order.
+    pub(super) shadows: Vec<(ShadowOrder, Shadowed)>,
     /// Whether faster code is there.
     pub(super) recompiled: bool,
 }
@@ -82,6 +91,7 @@ impl Batch {
     fn ask(&mut self, asked: Asked) {
         match asked {
             Asked::Signal => self.read_again(Trigger::Signal),
+            Asked::Shadow(order, shadowed) => self.shadows.push((order, shadowed)),
             Asked::Rollout(order, steered) => self.orders.push((order, steered)),
             Asked::Admin(waiting) => {
                 self.waiting.push(waiting);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::request::Asked;
+use super::shadow::Shown;
 use crate::admin::{
-    Begun, Control, EndpointStatus, FilterState, FilterStatus, GenerationStatus, NotRecorded, NotSteered,
-    Readiness, Refusal, RefusalKind, RejectedStatus, ReloadOutcome, RolloutOrder, RolloutReport, Status,
-    Trigger, UpstreamStatus,
+    Begun, Control, EndpointStatus, FilterState, FilterStatus, GenerationStatus, NotRecorded, NotShadowed,
+    NotSteered, Readiness, Refusal, RefusalKind, RejectedStatus, ReloadOutcome, RolloutOrder, RolloutReport,
+    ShadowOrder, ShadowReport, Status, Trigger, UpstreamStatus,
 };
 use crate::filter::record::Wanted;
 use crate::generation::blueprint::Blueprint;
@@ -40,6 +41,7 @@ struct Board {
     retiring: usize,
     last_error: Option<RejectedStatus>,
     rollout: RolloutReport,
+    shadow: Option<Shown>,
 }
 
 struct Current {
@@ -127,6 +129,10 @@ impl Handle {
         self.board().last_error = Some(RejectedStatus { at: Timestamp::now(), trigger, refusal });
     }
 
+    pub(super) fn set_shadow(&self, shown: Option<Shown>) {
+        self.board().shadow = shown;
+    }
+
     pub(super) fn set_rollout(&self, report: RolloutReport) {
         let old = std::mem::replace(&mut self.board().rollout, report);
         // Freed after the lock.
@@ -192,6 +198,17 @@ impl Control for Handle {
             message: "the gateway is shutting down".to_owned(),
             diagnostics: None,
         })
+    }
+
+    fn shadow(&self) -> ShadowReport {
+        let shown = self.board().shadow.clone();
+        shown.map_or_else(ShadowReport::default, |shown| shown.report())
+    }
+
+    async fn set_shadow(&self, order: ShadowOrder) -> Result<ShadowReport, NotShadowed> {
+        let (waiting, done) = oneshot::channel();
+        self.asking.send(Asked::Shadow(order, waiting)).await.map_err(|_| NotShadowed::Draining)?;
+        done.await.map_err(|_| NotShadowed::Draining)?
     }
 
     fn rollout(&self) -> RolloutReport {

@@ -11,6 +11,7 @@ pub mod access_log;
 pub mod logging;
 pub mod metrics;
 mod phase;
+pub mod shadow;
 mod timestamp;
 
 pub use phase::Phase;

@@ -28,6 +28,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether it belongs to the request's way to its upstream.
+    pub fn is_of_request(self) -> bool {
+        matches!(self, Self::RequestHeaders | Self::RequestBody | Self::RequestTrailers)
+    }
+
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 16] = [
         Self::RequestHeaders,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::candidate::Beside;
+use super::shadow::ShadowPlan;
 use crate::generation::{Blueprint, BuildError, Trial};
 
 /// One request of the control side. A dropped answer means that the worker is gone.
@@ -20,6 +21,8 @@ pub(super) enum Command {
     Promote { number: u64, done: oneshot::Sender<Instant> },
     /// End the trial of this generation.
     Withdraw { number: u64, done: oneshot::Sender<Instant> },
+    /// Build a policy in shadow, in the place of the one there is; none: end that.
+    Shadow { plan: Option<Arc<ShadowPlan>>, done: oneshot::Sender<Result<(), BuildError>> },
     /// Forget what was prepared.
     Discard,
     /// Cut connections whose request began under this generation or one before, unless it is in force or

@@ -5,7 +5,7 @@
 //!
 //! * `pool`: [`Workers`], the control side's handle: prepare, commit, replace, drain.
 //! * `thread`: a worker's life: commands, accepting, sweeping, draining.
-//! * `candidate`: the policy on trial, if there is one.
+//! * `candidate`: the policy on trial, if there is one; `shadow`: the one in shadow.
 //! * `listener`, `connection`, `io`: sockets and the connections on them; `refusal`: heads that are none.
 //!
 //! A panic in a task of a connection ends that connection. One in what the worker itself does, accepting
@@ -21,6 +21,7 @@ mod listener;
 mod loss;
 mod pool;
 mod refusal;
+mod shadow;
 mod state;
 mod sweep;
 mod thread;
@@ -31,6 +32,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 pub use candidate::{Assigned, Beside, OnTrial};
 pub use connection::ConnectionState;
 pub use pool::{Commit, Drained, PrepareError, ReplaceError, StartError, Workers};
+pub use shadow::{Attention, Shadow, ShadowPlan};
 pub use state::Worker;
 
 use crate::filter::wasm::Guests;

@@ -15,6 +15,7 @@ use super::candidate::Beside;
 use super::command::Command;
 use super::listener::Bound;
 use super::loss::Losses;
+use super::shadow::ShadowPlan;
 use super::{Shared, listener, thread};
 use crate::generation::{Blueprint, BuildError, Retirements, Site, Trial};
 use crate::policy::listener::{Listener, ListenerId};
@@ -244,6 +245,42 @@ impl Workers {
     /// Ends the trial of generation `number` on every worker.
     pub async fn withdraw(&self, number: u64) {
         self.tell_all(|done| Command::Withdraw { number, done }).await;
+    }
+
+    /// Has every worker take a policy into shadow, in the place of the one there is.
+    ///
+    /// # Errors
+    /// [`PrepareError`]; then no policy is in shadow.
+    pub async fn begin_shadow(&self, plan: &Arc<ShadowPlan>) -> Result<(), PrepareError> {
+        let mut result = Ok(());
+        for worker in 0..self.posts.len() {
+            result = result.and(self.begin_shadow_on(worker, plan).await);
+        }
+        if result.is_err() {
+            self.end_shadow().await;
+        }
+        result
+    }
+
+    /// The same on one worker; what the others do stays.
+    pub async fn begin_shadow_on(&self, worker: usize, plan: &Arc<ShadowPlan>) -> Result<(), PrepareError> {
+        let Some(commands) = self.posts.get(worker).map(|post| lock(&post.commands).clone()) else {
+            return Ok(());
+        };
+        let (done, answer) = oneshot::channel();
+        // A worker that is gone drops the command, and with it the other end of `answer`.
+        let _ = commands.send(Command::Shadow { plan: Some(Arc::clone(plan)), done }).await;
+        Ok(answer.await.map_err(|_| PrepareError::Gone { worker })??)
+    }
+
+    /// Ends the shadow on every worker.
+    pub async fn end_shadow(&self) {
+        for commands in self.commands() {
+            let (done, answer) = oneshot::channel();
+            // A worker that is gone has none.
+            let _ = commands.send(Command::Shadow { plan: None, done }).await;
+            let _ = answer.await;
+        }
     }
 
     async fn tell_all(&self, command: impl Fn(oneshot::Sender<Instant>) -> Command) -> Commit {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use super::Shared;
 use super::candidate::Candidate;
 use super::connection::ConnectionState;
+use super::shadow::Shadow;
 use crate::generation::{Generation, Site};
 use crate::http::request_id::RequestIds;
 use crate::telemetry::access_log::AccessLog;
@@ -24,6 +25,10 @@ pub struct Worker {
     pub(super) candidate: RefCell<Option<Candidate>>,
     /// Whether there is one: all that a request looks at if there is none.
     pub(super) has_candidate: Cell<bool>,
+    /// The policy in shadow.
+    pub(super) shadow: RefCell<Option<Rc<Shadow>>>,
+    /// Whether there is one: all that a request looks at if there is none.
+    pub(super) has_shadow: Cell<bool>,
     pub(super) connections: RefCell<Vec<Rc<ConnectionState>>>,
     pub(super) is_draining: Cell<bool>,
     /// Connections of TCP services, open now.
@@ -41,6 +46,8 @@ impl Worker {
             current: RefCell::new(first),
             candidate: RefCell::default(),
             has_candidate: Cell::new(false),
+            shadow: RefCell::default(),
+            has_shadow: Cell::new(false),
             connections: RefCell::default(),
             is_draining: Cell::new(false),
             tcp_connections: Cell::new(0),

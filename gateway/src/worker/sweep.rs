@@ -31,6 +31,7 @@ pub(super) async fn run(worker: Rc<Worker>) {
             generation.publish_guests();
             publish_upstreams(generation, &published, &mut seen);
         }
+        worker.sweep_shadow();
         published = seen;
         publish_vms(&all, &worker.metrics);
     }

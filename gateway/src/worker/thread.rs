@@ -15,9 +15,10 @@ use super::candidate::Candidate;
 use super::command::Command;
 use super::connection::Notice;
 use super::listener::Bound;
+use super::shadow::{Shadow, ShadowPlan};
 use super::state::Worker;
 use super::{listener, sweep};
-use crate::generation::{Generation, Site};
+use crate::generation::{BuildError, Generation, Site};
 
 /// Runs a worker until it has drained or the control side is gone.
 pub(super) fn run(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, commands: Receiver<Command>) {
@@ -74,6 +75,9 @@ async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, mut comman
                 drop(worker.take_candidate(number));
                 let _ = done.send(Instant::now());
             }
+            Command::Shadow { plan, done } => {
+                let _ = done.send(put_in_shadow(&worker, plan));
+            }
             Command::Discard => prepared = None,
             Command::Cut { through } => cut(&worker, through),
             #[cfg(test)]
@@ -93,6 +97,15 @@ fn put_in_force(worker: &Worker, next: Rc<Generation>, done: oneshot::Sender<Ins
     let old = worker.current.replace(next);
     let _ = done.send(Instant::now());
     drop(old);
+}
+
+/// One that cannot be built leaves none in shadow.
+fn put_in_shadow(worker: &Worker, plan: Option<Arc<ShadowPlan>>) -> Result<(), BuildError> {
+    worker.set_shadow(None);
+    if let Some(plan) = plan {
+        worker.set_shadow(Some(Shadow::build(&plan, &worker.site.functions, worker.site.worker)?));
+    }
+    Ok(())
 }
 
 /// Waits for the first commit.
@@ -116,8 +129,11 @@ async fn first_generation(
                 }
             }
             Command::Discard => prepared = None,
-            // Nothing is on trial before anything is in force.
-            Command::TryOut { .. } | Command::Promote { .. } | Command::Withdraw { .. } => {}
+            // Nothing is on trial or in shadow before anything is in force.
+            Command::TryOut { .. }
+            | Command::Promote { .. }
+            | Command::Withdraw { .. }
+            | Command::Shadow { .. } => {}
             Command::Cut { .. } => {}
             #[cfg(test)]
             Command::Panic => panic!("a test asked for it"),

@@ -1,6 +1,6 @@
 //! Policies that come into force in steps, over real sockets: who is served by which policy (`shares`), how
 //! a rollout goes on and ends (`steps`), what takes a policy back (`taken_back`), and what comes in between
-//! (`between`).
+//! (`between`). And a policy in `shadow`, which serves nobody.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +8,7 @@
 mod support;
 
 mod between;
+mod shadow;
 mod shares;
 mod steps;
 mod taken_back;

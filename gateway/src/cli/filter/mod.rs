@@ -9,7 +9,7 @@ mod bench;
 mod inspect;
 mod record;
 mod replay;
-mod style;
+pub(in crate::cli) mod style;
 mod test;
 
 use std::path::{Path, PathBuf};

@@ -121,40 +121,10 @@ fn margin(place: Place<'_>, field: &Field<raw::Percentage>, default: Option<Shar
 }
 
 fn percentage(place: Place<'_>, raw::Percentage(text): &raw::Percentage) -> Option<Share> {
-    let share = parse_percentage(text);
+    let share = Share::parse(text);
     if share.is_none() {
         let expected = "0% to 100%, with at most two decimals, such as `0.5%`";
         place.error(Problem::new("not a percentage").expected(expected).found(quoted(text)));
     }
     share
-}
-
-fn parse_percentage(text: &str) -> Option<Share> {
-    let number = text.strip_suffix('%')?.trim_end();
-    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
-    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if !is_digits(whole) || !is_digits(decimals) || decimals.len() > 2 {
-        return None;
-    }
-    let scale = if decimals.len() == 1 { 10 } else { 1 };
-    let hundredths = whole.parse::<u16>().ok()?.checked_mul(100)?;
-    Share::new(hundredths.checked_add(decimals.parse::<u16>().ok()? * scale)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_percentages_and_shows_them_back() {
-        for (text, hundredths) in [("0%", 0), ("1%", 100), ("0.5%", 50), ("12.25 %", 1225), ("100%", 10_000)]
-        {
-            let share = parse_percentage(text).unwrap();
-            assert_eq!(share.hundredths(), hundredths, "{text}");
-            assert_eq!(parse_percentage(&share.to_string()), Some(share));
-        }
-        for text in ["", "%", "1", "-1%", "1.%", ".5%", "0.125%", "101%", "100.01%", "1e1%", "700%"] {
-            assert_eq!(parse_percentage(text), None, "{text}");
-        }
-    }
 }

@@ -15,6 +15,7 @@ mod encode;
 mod filter;
 mod guest;
 mod limiter;
+mod policy_shadow;
 mod process;
 mod rollout;
 mod route;
@@ -48,8 +49,10 @@ pub use tcp::{ConnectionEnd, TcpMetrics};
 pub use upstream::UpstreamMetrics;
 
 use super::access_log::Stats;
+use super::shadow::ShadowLedger;
 use crate::limit::Limiter;
 use encode::Page;
+use policy_shadow::PolicyShadows;
 use sharded::Names;
 
 /// The media type of [`Metrics::render`]: OpenMetrics text.
@@ -68,6 +71,7 @@ struct Inner {
     per_worker: Arc<Sharded<WorkerMetrics>>,
     control: ControlMetrics,
     rollouts: RolloutMetrics,
+    policy_shadows: PolicyShadows,
     routes: Names<Sharded<RouteMetrics>>,
     filters: Names<Sharded<FilterMetrics>>,
     upstreams: Names<Sharded<UpstreamMetrics>>,
@@ -85,6 +89,7 @@ impl Metrics {
             per_worker: Arc::new(Sharded::new(workers)),
             control: ControlMetrics::default(),
             rollouts: RolloutMetrics::default(),
+            policy_shadows: PolicyShadows::default(),
             routes: Names::default(),
             filters: Names::default(),
             upstreams: Names::default(),
@@ -139,6 +144,11 @@ impl Metrics {
         &self.inner.rollouts
     }
 
+    /// Shows what this policy in shadow finds, in the place of the one before.
+    pub fn policy_shadow(&self, ledger: &Arc<ShadowLedger>) {
+        self.inner.policy_shadows.replace(ledger);
+    }
+
     /// Shows the figures of the access log; only the first call counts.
     pub fn access_log(&self, stats: &Arc<Stats>) {
         let _ = self.inner.access_log.set(Arc::clone(stats));
@@ -171,6 +181,7 @@ impl Collector for Scrape {
         process::encode_workers(page, &inner.per_worker)?;
         process::encode_control(page, &inner.control)?;
         rollout::encode(page, &inner.rollouts)?;
+        policy_shadow::encode(page, &inner.policy_shadows)?;
         route::encode(page, &inner.routes.live())?;
         let filters = inner.filters.live();
         filter::encode(page, &filters)?;
