@@ -72,6 +72,7 @@ fn full_routes_as_it_says() {
     assert_eq!(get("h/orders/77", &[]), "orders");
     assert_eq!(get("h/orders/77/x", &[]), "everything-else");
     assert_eq!(get("h/healthz", &[]), "health");
+    assert_eq!(get("h/status.txt", &[]), "status");
     assert_eq!(get("h/docs/a", &[]), "docs-moved");
     assert_eq!(get("example.com/", &[]), "home");
 }

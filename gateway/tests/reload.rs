@@ -91,6 +91,34 @@ fn a_folder_swapped_by_its_link_takes_effect() {
     assert_eq!(gateway.status()["generation"]["trigger"], "file");
 }
 
+/// What a policy includes is watched as it is: files, and folders for files that come and go.
+#[test]
+fn included_files_take_effect_when_they_come_change_and_go() {
+    let gateway = start(&answering("one"));
+    let parts = gateway.folder().join("conf.d");
+    let text = |path: &str, body: &str| {
+        format!(
+            "routes: [{{ match: {{ path: {{ exact: {path} }} }}, respond: {{ status: 200, body: {body} }} }}]\n"
+        )
+    };
+    let get = |path: &str| gateway.get(path).text().to_owned();
+    fs::create_dir(&parts).unwrap();
+    fs::write(parts.join("a.yaml"), text("/a", "a")).unwrap();
+    gateway.write_policy(&format!("include: conf.d\n{}", answering("one")));
+    wait_for("the file that is there", || (get("/a") == "a").then_some(()));
+    fs::write(parts.join("b.yaml"), text("/b", "b")).unwrap();
+    wait_for("the file that comes", || (get("/b") == "b").then_some(()));
+    fs::write(parts.join("a.yaml"), text("/a", "changed")).unwrap();
+    wait_for("the file that changes", || (get("/a") == "changed").then_some(()));
+    fs::remove_file(parts.join("b.yaml")).unwrap();
+    wait_for("the file that goes", || (get("/b") == "one").then_some(()));
+
+    fs::write(parts.join("a.yaml"), "routes: [{ respnd: 1 }]\n").unwrap();
+    let refusal = json(&gateway.reload());
+    assert!(refusal["message"].as_str().unwrap().contains("conf.d/a.yaml:1:10: routes[0]"), "{refusal}");
+    assert_eq!(get("/a"), "changed");
+}
+
 /// Makes a link in one step, over whatever is there.
 fn link(target: &Path, at: &Path) {
     let draft = at.with_file_name("draft");

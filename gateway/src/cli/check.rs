@@ -17,7 +17,7 @@ use crate::policy::{self, Diagnostics, Loaded};
     after_help = "Examples:\n  tollgate check policies/demo.yaml\n  tollgate check policy.yaml --json | jq '.findings[].message'"
 )]
 pub(super) struct Args {
-    /// The policy file.
+    /// The policy: a file, or a folder of them.
     policy: PathBuf,
     /// Tell it as one JSON object: `valid`, `findings`, `omitted`.
     #[arg(long)]

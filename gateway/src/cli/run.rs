@@ -42,7 +42,7 @@ Examples:
   tollgate run /etc/tollgate/policy.yaml --workers 4 --access-log /var/log/tollgate/access.log
   tollgate run policy.yaml --access-log off --log info,tollgate::reload=debug")]
 pub(super) struct Args {
-    /// The policy file.
+    /// The policy: a file, or a folder of them.
     policy: PathBuf,
     /// Worker threads; one for each CPU that this process may use if not given.
     #[arg(long, value_name = "N")]

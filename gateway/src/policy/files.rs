@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,33 @@ impl Files {
         Ok(bytes)
     }
 
+    /// Whether `path` is a folder.
+    pub(super) fn is_folder(&self, path: &Path) -> bool {
+        match &self.kept {
+            Some(kept) => kept.keys().any(|file| file != path && file.starts_with(path)),
+            None => fs::metadata(path).is_ok_and(|found| found.is_dir()),
+        }
+    }
+
+    /// The names in a folder, in any order; of what was kept, those of files. The error for more than `max`
+    /// is [`ReadError::TooLarge`].
+    pub(super) fn list(&self, folder: &Path, max: usize) -> Result<Vec<OsString>, ReadError> {
+        if let Some(kept) = &self.kept {
+            let inside = kept.keys().filter(|file| file.parent() == Some(folder));
+            return Ok(inside.filter_map(|file| file.file_name().map(OsString::from)).collect());
+        }
+        // The empty path is the current folder.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            if names.len() >= max {
+                return Err(ReadError::TooLarge { max: max as u64 });
+            }
+            names.push(entry?.file_name());
+        }
+        Ok(names)
+    }
+
     /// All that was read, by path.
     pub(super) fn into_read(self) -> Arc<[KeptFile]> {
         let read = self.read.into_inner().into_iter();
@@ -97,5 +125,7 @@ mod tests {
         assert_eq!(&*kept.read(&path, Kind::Regular, 4).unwrap(), b"text");
         assert!(matches!(kept.read(&path, Kind::Any, 3), Err(ReadError::TooLarge { max: 3 })));
         assert!(matches!(kept.read(Path::new("other"), Kind::Any, 4), Err(ReadError::Io(_))));
+        assert!(kept.is_folder(path.parent().unwrap()) && !kept.is_folder(&path));
+        assert_eq!(kept.list(path.parent().unwrap(), 1).unwrap(), ["p.yaml"]);
     }
 }

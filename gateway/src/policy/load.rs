@@ -1,23 +1,17 @@
-//! From a file or a text to a [`Policy`].
+//! From a file, a folder or a text to a [`Policy`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 
-use super::Policy;
-use super::diagnostics::{Diagnostics, Position};
-use super::files::{Files, KeptFile, Kind};
-use super::raw;
+use super::diagnostics::Diagnostics;
+use super::files::{Files, KeptFile};
+use super::gather::{Gathered, TEXT_MAX, gather, gather_text};
+use super::inputs::Inputs;
 use super::report::Report;
-use super::source::{Limits, ScanFailure, Source, Span};
-use super::{decode, resolve};
-
-/// Bytes of the text. Some 100 000 routes fit.
-pub(super) const TEXT_MAX: u64 = 16 << 20;
-
-/// Bounds on the document; see [`Limits`].
-pub(super) const LIMITS: Limits = Limits { depth: 32, aliases: 10_000, nodes: 4_000_000, bytes: 64 << 20 };
+use super::{Policy, compose, decode, raw, resolve};
 
 /// A policy that can be used.
 #[derive(Debug, Clone)]
@@ -26,20 +20,44 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is hardly meant, but keeps nothing from working.
     pub warnings: Diagnostics,
-    /// SHA-256 over the text and all module files: equal digests mean equal policies.
+    /// SHA-256 over all texts, modules and scripts: equal digests mean equal policies.
     pub digest: [u8; 32],
     /// All files that it was read from, for it to be read again by [`load_kept`]. Not among them is a text
     /// that [`parse`] was given.
     pub files: Arc<[KeptFile]>,
 }
 
-/// Reads the policy at `path`, of at most 16 MiB, and the modules that it names. Relative paths in
-/// it start at its folder. Blocks on the file system.
+/// What came of reading a policy.
+#[derive(Debug)]
+pub struct Reading {
+    /// The policy, or all that is wrong with it, warnings among it.
+    pub result: Result<Loaded, Diagnostics>,
+    /// What to watch for changes, whatever the result: also files that are named and are not there.
+    pub inputs: Inputs,
+}
+
+/// Reads the policy at `path`, a file or a folder of `*.yaml` files, the files that it includes, and the
+/// modules that it names. A relative path in it starts at the folder of the file that it is written in.
+/// Blocks on the file system.
+///
+/// At most 1 000 files and 16 MiB of text.
+pub fn read(path: &Path) -> Reading {
+    read_from(path, Files::on_disk())
+}
+
+fn read_from(path: &Path, files: Files) -> Reading {
+    let mut inputs = Inputs::default();
+    let gathered = gather(path, &files, &mut inputs);
+    let result = gathered.and_then(|gathered| understood(gathered, files, &mut inputs));
+    Reading { result, inputs }
+}
+
+/// Reads the policy at `path` as [`read`] does.
 ///
 /// # Errors
 /// All that is wrong with the policy, warnings among it.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    load_from(path, Files::on_disk())
+    read(path).result
 }
 
 /// Reads the policy that was read from `path` before, from the files that it was made of then.
@@ -47,101 +65,75 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 /// # Errors
 /// All that is wrong with the policy: another version of the program may see it otherwise.
 pub fn load_kept(path: &Path, files: &[KeptFile]) -> Result<Loaded, Diagnostics> {
-    load_from(path, Files::kept(files))
+    read_from(path, Files::kept(files)).result
 }
 
-fn load_from(path: &Path, files: Files) -> Result<Loaded, Diagnostics> {
-    let unreadable = |why: String| {
-        let help = "name a readable YAML file of at most 16 MiB";
-        Diagnostics::about_file(path, format!("the policy cannot be read: {why}"), help)
-    };
-    let bytes = files.read(path, Kind::Any, TEXT_MAX).map_err(|error| unreadable(error.to_string()))?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|error| unreadable(format!("it is not UTF-8 at byte {}", error.valid_up_to() + 1)))?;
-    parse_from(text, path, path.parent().unwrap_or_else(|| Path::new("")), files)
-}
-
-/// Reads a policy from `text`. `file` is what diagnostics call it; relative paths in it start at
-/// `base_dir`. Reads the modules that it names.
+/// Reads a policy from `text`, and the files and modules that it names. `file` is what diagnostics call it;
+/// relative paths in it start at `base_dir`.
 ///
 /// # Errors
 /// All that is wrong with the policy, warnings among it.
 pub fn parse(text: &str, file: &Path, base_dir: &Path) -> Result<Loaded, Diagnostics> {
-    parse_from(text, file, base_dir, Files::on_disk())
-}
-
-fn parse_from(text: &str, file: &Path, base_dir: &Path, files: Files) -> Result<Loaded, Diagnostics> {
     if text.len() as u64 > TEXT_MAX {
+        let message = format!("the policy is larger than {TEXT_MAX} bytes");
         let help = "name a readable YAML file of at most 16 MiB";
-        return Err(Diagnostics::about_file(
-            file,
-            format!("the policy is larger than {TEXT_MAX} bytes"),
-            help,
-        ));
+        return Err(Diagnostics::about_file(file, message, help));
     }
-    let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let (source, failures) = Source::scan(body, &LIMITS);
-    let report = Report::new(source, file);
-    let resolved = understand(body, failures, &report, base_dir, &files);
+    let mut inputs = Inputs::default();
+    let files = Files::on_disk();
+    let gathered = gather_text(text, file, base_dir, &files, &mut inputs);
+    understood(gathered, files, &mut inputs)
+}
+
+/// The policy that the files mean.
+fn understood(gathered: Gathered, files: Files, inputs: &mut Inputs) -> Result<Loaded, Diagnostics> {
+    let Gathered { sources, documents, faults, texts } = gathered;
+    let report = Report::of(sources);
+    faults.into_iter().for_each(|fault| fault.report(&report));
+    let resolved = if report.has_errors() { None } else { understand(documents, &report, &files, inputs) };
     let findings = report.finish();
-    let Some((policy, modules)) = resolved else { return Err(findings) };
-    Ok(Loaded { policy, warnings: findings, digest: digest(text, &modules), files: files.into_read() })
+    let Some((mut policy, modules)) = resolved else { return Err(findings) };
+    policy.inputs = Arc::new(inputs.clone());
+    let digest = digest(&texts, &modules);
+    Ok(Loaded { policy, warnings: findings, digest, files: files.into_read() })
 }
 
-/// The policy that the text means, and the digests of its modules. `None` if anything is wrong.
+/// The policy, and the digests of its modules. `None` if anything is wrong.
 fn understand(
-    text: &str,
-    failures: Vec<ScanFailure>,
+    documents: Vec<Value>,
     report: &Report<'_>,
-    base_dir: &Path,
     files: &Files,
+    inputs: &mut Inputs,
 ) -> Option<(Policy, Vec<[u8; 32]>)> {
-    let raw: raw::Policy = decoded(text, failures, report)?;
-    resolve::resolve(&raw, report, base_dir, files)
+    let whole = compose::compose(documents, report)?;
+    inputs.files.extend(mentioned(&whole, report));
+    let raw: raw::Policy = decode::decode(&whole, report)?;
+    resolve::resolve(&raw, report, files)
 }
 
-/// The raw form of a document; what is wrong is in `report`.
-pub(super) fn decoded<T: serde::de::DeserializeOwned>(
-    text: &str,
-    failures: Vec<ScanFailure>,
-    report: &Report<'_>,
-) -> Option<T> {
-    let value =
-        if failures.is_empty() { read_yaml(text).map_err(|failure| vec![failure]) } else { Err(failures) };
-    match value {
-        Ok(value) => decode::decode(&value, report),
-        Err(failures) => {
-            failures.into_iter().for_each(|failure| report.unreadable(failure));
-            None
-        }
+/// The files that filters name, whether they are there or not: the values of `filters.*.*.module`,
+/// `filters.*.*.file` and `filters.*.*.modules.*`.
+fn mentioned(whole: &Value, report: &Report<'_>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let root = super::path::At::ROOT;
+    let section = root.key("filters");
+    for (name, filter) in whole.get("filters").and_then(Value::as_mapping).into_iter().flatten() {
+        let at = section.key(name.as_str().unwrap_or_default());
+        let kinds = filter.as_mapping().into_iter().flat_map(|kinds| kinds.values());
+        let files = kinds.flat_map(|kind| {
+            let modules = kind.get("modules").and_then(Value::as_mapping).into_iter();
+            let modules = modules.flat_map(|modules| modules.values());
+            modules.chain(kind.get("module")).chain(kind.get("file")).filter_map(Value::as_str)
+        });
+        found.extend(files.map(|file| report.folder(&at).join(file)));
     }
+    found
 }
 
-fn read_yaml(text: &str) -> Result<serde_yaml::Value, ScanFailure> {
-    serde_yaml::from_str(text).map_err(|error| {
-        let place = error.location();
-        let start = Position {
-            line: place.as_ref().map_or(1, |place| place.line() as u32),
-            column: place.as_ref().map_or(1, |place| place.column() as u32),
-        };
-        let message = error.to_string();
-        // The position is told apart from the message.
-        let message = message.split(" at line ").next().unwrap_or_default();
-        ScanFailure {
-            span: Span { start, end: start },
-            message: format!("not well-formed YAML: {message}"),
-            help: None,
-            related: None,
-        }
-    })
-}
-
-/// The text's own digest first, so that no text can pass for another with modules.
-fn digest(text: &str, modules: &[[u8; 32]]) -> [u8; 32] {
+/// Each text's own digest first, and their number, so that no text can pass for another with modules.
+fn digest(texts: &[[u8; 32]], modules: &[[u8; 32]]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    hash.update(Sha256::digest(text));
-    for module in modules {
-        hash.update(module);
-    }
+    hash.update((texts.len() as u64).to_le_bytes());
+    texts.iter().chain(modules).for_each(|digest| hash.update(digest));
     hash.finalize().into()
 }

@@ -1,25 +1,32 @@
 //! What the operator wants, as types that cannot hold nonsense.
 //!
-//! A policy is one YAML document. On its way from text to [`Policy`] (`load`) it is
-//! 1. walked for positions, size, depth and duplicate keys, before anything is expanded (`source`);
-//! 2. read by serde_yaml and decoded into a private raw form, unknown keys refused (`decode`, `raw`);
-//! 3. resolved into the types of this page, in which every name is bound, every limit is positive
+//! A policy is a YAML file, with those that it includes, or a folder of them. On its way from text to
+//! [`Policy`] (`load`)
+//! 1. its files are found and read (`gather`), and each is walked for positions, size, depth and duplicate
+//!    keys, before anything is expanded (`source`), and read by serde_yaml;
+//! 2. they are put together into one document (`compose`);
+//! 3. it is decoded into a private raw form, unknown keys refused (`decode`, `raw`);
+//! 4. that is resolved into the types of this page, in which every name is bound, every limit is positive
 //!    and every pattern is compiled (`resolve`).
 //!
-//! Text that is no YAML is told alone; the other steps report **all** that is wrong at once, each
-//! with file, line, column, path and a hint ([`diagnostics`]). `policies/full.yaml` shows the format.
+//! Text that is no YAML and files that cannot be read are told alone; the other steps report **all** that
+//! is wrong at once, each with file, line, column, path and a hint ([`diagnostics`]). `policies/full.yaml`
+//! shows the format.
 //!
 //! Nothing here does I/O but reading the text and the files that the policy names, and nothing
 //! here knows the rest of the gateway.
 
 pub mod bodies;
 pub mod cases;
+mod compose;
 mod decode;
 pub mod diagnostics;
 pub mod facts;
 pub mod fault;
 mod files;
 pub mod filter;
+mod gather;
+mod inputs;
 mod interpreter;
 pub mod limits;
 pub mod listener;
@@ -39,7 +46,8 @@ use std::sync::Arc;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use files::KeptFile;
-pub use load::{Loaded, load, load_kept, parse};
+pub use inputs::Inputs;
+pub use load::{Loaded, Reading, load, load_kept, parse, read};
 pub use read::ReadError;
 pub use resolve::read_module;
 
@@ -62,6 +70,8 @@ pub struct Policy {
     pub routes: Vec<Arc<route::Route>>,
     /// How it comes into force; none: at once.
     pub rollout: Option<rollout::Rollout>,
+    /// What it was read from.
+    pub inputs: Arc<Inputs>,
 }
 
 #[cfg(test)]

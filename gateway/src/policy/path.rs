@@ -15,17 +15,57 @@ pub(super) struct At<'a> {
 /// The last step to a place.
 #[derive(Clone, Copy)]
 pub(super) enum Step<'a> {
-    /// The document itself.
-    Root,
+    /// A document itself.
+    Root(Document),
     /// The value of a key.
     Key(&'a str),
     /// An entry of a list, counted from 0.
     Index(usize),
 }
 
+/// What a path begins in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Document {
+    /// All files together.
+    Whole,
+    /// One file.
+    File(FileId),
+}
+
+impl Document {
+    /// The file, if there is but one.
+    pub(super) fn file(self) -> FileId {
+        match self {
+            Document::Whole => FileId(0),
+            Document::File(id) => id,
+        }
+    }
+}
+
+/// The number of a file, in the order read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FileId(pub(super) usize);
+
 impl<'a> At<'a> {
-    /// The document itself.
-    pub(super) const ROOT: At<'static> = At { parent: None, step: Step::Root };
+    /// All files together.
+    pub(super) const ROOT: At<'static> = At::of(Document::Whole);
+
+    /// A document.
+    pub(super) const fn of(document: Document) -> At<'static> {
+        At { parent: None, step: Step::Root(document) }
+    }
+
+    /// The document that this is a place in.
+    pub(super) fn document(&self) -> Document {
+        let mut here = self;
+        while let Some(parent) = here.parent {
+            here = parent;
+        }
+        match here.step {
+            Step::Root(document) => document,
+            Step::Key(_) | Step::Index(_) => Document::Whole,
+        }
+    }
 
     /// The value of `key` in the mapping that is here.
     pub(super) fn key(&'a self, key: &'a str) -> At<'a> {
@@ -42,7 +82,7 @@ impl<'a> At<'a> {
         let mut steps = Vec::new();
         let mut here = Some(self);
         while let Some(at) = here {
-            if !matches!(at.step, Step::Root) {
+            if !matches!(at.step, Step::Root(_)) {
                 steps.push(at.step);
             }
             here = at.parent;
@@ -52,12 +92,14 @@ impl<'a> At<'a> {
     }
 }
 
-impl fmt::Display for At<'_> {
-    /// `a.b[2].c`; a key that is not a plain word is quoted: `filters."a b".wasm`.
+/// Steps as `a.b[2].c`; a key that is not a plain word is quoted: `filters."a b".wasm`.
+pub(super) struct Spelled<'s, 'a>(pub(super) &'s [Step<'a>]);
+
+impl fmt::Display for Spelled<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, step) in self.steps().into_iter().enumerate() {
+        for (i, step) in self.0.iter().enumerate() {
             match step {
-                Step::Root => {}
+                Step::Root(_) => {}
                 Step::Index(index) => write!(f, "[{index}]")?,
                 Step::Key(key) => {
                     let dot = if i == 0 { "" } else { "." };
@@ -66,6 +108,12 @@ impl fmt::Display for At<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Spelled(&self.steps()).fmt(f)
     }
 }
 

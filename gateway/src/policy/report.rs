@@ -3,14 +3,13 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use super::diagnostics::{Diagnostic, Diagnostics, Related, Severity};
-use super::path::At;
-use super::source::{Part, ScanFailure, Source, Span};
+use super::diagnostics::{Diagnostic, Diagnostics, Position, Related, Severity};
+use super::path::{At, FileId};
+use super::source::{File, Layout, Part, ScanFailure, Source, Sources, Span};
 
 /// Findings so far. Shared by reference: decoder and resolver report from anywhere.
 pub(super) struct Report<'s> {
-    source: Source<'s>,
-    file: String,
+    files: Sources<'s>,
     findings: RefCell<Findings>,
 }
 
@@ -25,6 +24,7 @@ struct Findings {
 struct Finding {
     severity: Severity,
     path: String,
+    file: FileId,
     span: Span,
     problem: Problem,
 }
@@ -35,13 +35,31 @@ pub(super) struct Problem {
     expected: Option<String>,
     found: Option<String>,
     help: Option<String>,
-    related: Option<Related>,
+    related: Option<(FileId, Related)>,
     part: Part,
 }
 
 impl<'s> Report<'s> {
+    /// For one file, which diagnostics call `file`; relative paths in it start at its folder.
     pub(super) fn new(source: Source<'s>, file: &Path) -> Self {
-        Report { source, file: file.display().to_string(), findings: RefCell::default() }
+        let folder = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
+        let file = File { source, name: file.display().to_string(), folder };
+        Self::of(Sources::new(vec![file]))
+    }
+
+    /// For several files.
+    pub(super) fn of(files: Sources<'s>) -> Self {
+        Report { files, findings: RefCell::default() }
+    }
+
+    /// Says what of the whole comes from which file.
+    pub(super) fn arrange(&self, layout: Layout) {
+        self.files.arrange(layout);
+    }
+
+    /// Where relative paths start that are written at `at`.
+    pub(super) fn folder(&self, at: &At<'_>) -> &Path {
+        self.files.folder(at)
     }
 
     /// Something that keeps the policy from being used.
@@ -54,23 +72,32 @@ impl<'s> Report<'s> {
         self.add(Severity::Warning, at, problem);
     }
 
-    /// That the text is no document at all.
-    pub(super) fn unreadable(&self, failure: ScanFailure) {
+    /// That the text of a file is no document at all.
+    pub(super) fn unreadable(&self, file: FileId, failure: ScanFailure) {
         let mut problem = Problem::new(failure.message);
         problem.help = failure.help.map(str::to_owned);
-        problem.related =
-            failure.related.map(|(position, message)| Related { position, message: message.to_owned() });
-        self.push(Finding { severity: Severity::Error, path: String::new(), span: failure.span, problem });
+        problem.related = failure.related.map(|(position, message)| {
+            let related = Related { file: None, position, message: message.to_owned() };
+            (file, related)
+        });
+        let path = String::new();
+        self.push(Finding { severity: Severity::Error, path, file, span: failure.span, problem });
     }
 
     /// A pointer to another place, for [`Problem::see`].
-    pub(super) fn place(&self, at: &At<'_>, message: &str) -> Related {
-        Related { position: self.source.span(at, Part::Key).start, message: message.to_owned() }
+    pub(super) fn place(&self, at: &At<'_>, message: &str) -> (FileId, Related) {
+        let (file, span) = self.files.span(at, Part::Key);
+        (file, Related { file: None, position: span.start, message: message.to_owned() })
+    }
+
+    /// Where `at` stands in its file.
+    pub(super) fn position(&self, at: &At<'_>) -> Position {
+        self.files.span(at, Part::Key).1.start
     }
 
     /// Keeps the value at `at` out of every excerpt.
     pub(super) fn hide(&self, at: &At<'_>) {
-        self.source.hide(at);
+        self.files.hide(at);
     }
 
     /// Whether anything so far keeps the policy from being used.
@@ -83,22 +110,21 @@ impl<'s> Report<'s> {
         self.findings.borrow().list.len() >= Diagnostics::MAX
     }
 
-    /// All findings in the order of the text.
+    /// All findings, by file and in the order of its text.
     pub(super) fn finish(self) -> Diagnostics {
         let Findings { mut list, omitted, .. } = self.findings.into_inner();
-        list.sort_by_key(|finding| finding.span.start);
-        let source = self.source;
-        let file = self.file;
-        let list = list.into_iter().map(|finding| finding.into_diagnostic(&source, &file)).collect();
+        list.sort_by_key(|finding| (finding.file, finding.span.start));
+        let files = self.files;
+        let list = list.into_iter().map(|finding| finding.into_diagnostic(&files)).collect();
         Diagnostics { list, omitted }
     }
 
     fn add(&self, severity: Severity, at: &At<'_>, mut problem: Problem) {
-        if self.source.is_secret(at) {
+        if self.files.is_secret(at) {
             problem.found = None;
         }
-        let span = self.source.span(at, problem.part);
-        self.push(Finding { severity, path: at.to_string(), span, problem });
+        let (file, span) = self.files.span(at, problem.part);
+        self.push(Finding { severity, path: self.files.path(at), file, span, problem });
     }
 
     /// An error displaces a warning once the list is full.
@@ -118,19 +144,22 @@ impl<'s> Report<'s> {
 }
 
 impl Finding {
-    fn into_diagnostic(self, source: &Source<'_>, file: &str) -> Diagnostic {
+    fn into_diagnostic(self, files: &Sources<'_>) -> Diagnostic {
         let Problem { message, expected, found, help, related, .. } = self.problem;
         Diagnostic {
             severity: self.severity,
-            file: file.to_owned(),
+            file: files.name(self.file).to_owned(),
             position: Some(self.span.start),
             path: self.path,
             message,
             expected,
             found,
             help,
-            related,
-            excerpt: source.excerpt(self.span),
+            related: related.map(|(file, related)| Related {
+                file: (file != self.file).then(|| files.name(file).to_owned()),
+                ..related
+            }),
+            excerpt: files.excerpt(self.file, self.span),
         }
     }
 }
@@ -174,7 +203,7 @@ impl Problem {
     }
 
     /// Another place that has to do with it.
-    pub(super) fn see(mut self, related: Related) -> Self {
+    pub(super) fn see(mut self, related: (FileId, Related)) -> Self {
         self.related = Some(related);
         self
     }

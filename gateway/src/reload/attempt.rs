@@ -10,7 +10,7 @@ use super::{Reloader, count_phases, files, immutable, milliseconds};
 use crate::admin::{GenerationStatus, Phases, Refusal, ReloadOutcome, Trigger};
 use crate::generation::blueprint::{Blueprint, Modules};
 use crate::generation::canary;
-use crate::policy::{self, Diagnostics, Loaded, Policy};
+use crate::policy::{self, Diagnostics, Loaded, Policy, Reading};
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::{RolloutEvent, SwapOutcome};
 use crate::worker::Beside;
@@ -70,16 +70,11 @@ impl Reloader {
     async fn read(&self, phases: &mut Phases) -> Result<Loaded, Rejected> {
         let source = self.source.clone();
         let begun = Instant::now();
-        let loaded = spawn_blocking(move || policy::load(&source)).await;
+        let reading = spawn_blocking(move || policy::read(&source)).await;
         phases.parse = Some(begun.elapsed());
-        match loaded? {
-            Ok(loaded) => Ok(loaded),
-            Err(diagnostics) => {
-                let watched = files::of_unreadable(self.source.clone(), self.current_policy()).await;
-                self.watch(watched);
-                Err(Rejected::Policy(Arc::new(diagnostics)))
-            }
-        }
+        let Reading { result, inputs } = reading?;
+        self.watch(files::of(&self.source, &inputs, self.current_policy()));
+        result.map_err(|diagnostics| Rejected::Policy(Arc::new(diagnostics)))
     }
 
     /// From a policy to a generation in force: its number. All before the commit can fail and then
@@ -90,7 +85,7 @@ impl Reloader {
         trigger: Trigger,
         phases: &mut Phases,
     ) -> Result<Swapped, Rejected> {
-        self.watch(files::of(&self.source, &loaded.policy, self.current_policy()));
+        self.watch(files::of(&self.source, &loaded.policy.inputs, self.current_policy()));
         if let Some(current) = &self.current {
             immutable::check(&current.policy, &loaded.policy)?;
         }
@@ -166,7 +161,7 @@ impl Reloader {
         for limiter in blueprint.limiters.iter() {
             self.shared.metrics.limiter(limiter);
         }
-        self.watch(files::of(&self.source, &blueprint.policy, None));
+        self.watch(files::of(&self.source, &blueprint.policy.inputs, None));
         let old = self.current.replace(Arc::clone(&blueprint));
         self.look_for_slow_modules();
         self.has_best_code();
@@ -268,6 +263,7 @@ fn log_refused(refusal: &Refusal, trigger: Trigger) {
 fn log_warnings(warnings: &Diagnostics) {
     for warning in warnings.list.iter().take(WARNINGS_LOGGED_MAX) {
         tracing::warn!(
+            file = warning.file,
             line = warning.position.map(|position| position.line),
             path = warning.path,
             reason = warning.message,

@@ -32,7 +32,7 @@ use request::{Field, Question};
     tollgate explain policy.yaml POST /v1/orders -H 'host: api.example.com' -H 'x-api-key: k'\n  \
     tollgate explain policy.yaml GET / --from 203.0.113.7 --json | jq .route.name")]
 pub(super) struct Args {
-    /// The policy file.
+    /// The policy: a file, or a folder of them.
     policy: PathBuf,
     /// The method, such as GET.
     method: Method,

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use super::super::decode::decode;
 use super::super::diagnostics::Diagnostics;
-use super::super::load::{LIMITS, TEXT_MAX, decoded};
+use super::super::gather::{LIMITS, TEXT_MAX, document};
+use super::super::path::FileId;
 use super::super::read::read_bounded;
 use super::super::report::Report;
 use super::super::source::Source;
@@ -31,7 +33,11 @@ pub fn parse(text: &str, file: &Path, module: &Path) -> Result<Cases, Diagnostic
     let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let (source, failures) = Source::scan(body, &LIMITS);
     let report = Report::new(source, file);
-    let raw: Option<raw::Cases> = decoded(body, failures, &report);
+    let value = document(body, failures);
+    let value = value.map_err(|failures| {
+        failures.into_iter().for_each(|failure| report.unreadable(FileId(0), failure));
+    });
+    let raw: Option<raw::Cases> = value.ok().and_then(|value| decode(&value, &report));
     let cases = raw.and_then(|raw| resolve::resolve(raw, &report, module));
     let findings = report.finish();
     cases.ok_or(findings)

@@ -1,7 +1,7 @@
 //! From the raw form to [`Cases`]: everything but what must come out.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn filter(place: Place<'_>, field: &mut Field<policy::WasmFilter>, module: &Path
     raw.allow = Field::Absent;
     // Paths on the command line start at the current folder.
     let files = Files::on_disk();
-    let mut modules = Modules::new(Path::new(""), &files);
+    let mut modules = Modules::below(PathBuf::new(), &files);
     resolve_wasm(place, raw, &mut modules, &Names::new("calls"))
 }
 
@@ -321,5 +321,5 @@ fn properties(place: Place<'_>, field: &Field<Entries<String>>) -> Vec<(String, 
 
 /// Where the thing at `place` begins.
 pub(super) fn position(place: Place<'_>) -> Position {
-    place.report.place(&place.at, "").position
+    place.report.position(&place.at)
 }

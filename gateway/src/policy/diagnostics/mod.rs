@@ -22,7 +22,7 @@ pub struct Diagnostics {
 pub struct Diagnostic {
     /// Whether it keeps the policy from being used.
     pub severity: Severity,
-    /// The policy file.
+    /// The file of the policy that it is in.
     pub file: String,
     /// Where it is. `None` if the file could not be read at all.
     #[serde(flatten)]
@@ -51,6 +51,9 @@ pub struct Diagnostic {
 /// Another place that a finding has to do with.
 #[derive(Debug, Clone, Serialize)]
 pub struct Related {
+    /// In which file, if it is another than that of the finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Where.
     #[serde(flatten)]
     pub position: Position,

@@ -56,7 +56,8 @@ impl fmt::Display for Diagnostic {
         }
         if let Some(related) = &self.related {
             let Position { line, column } = related.position;
-            writeln!(f, "{:width$} = see {line}:{column}: {}", "", related.message)?;
+            let file = related.file.as_ref().map(|file| format!("{file}:")).unwrap_or_default();
+            writeln!(f, "{:width$} = see {file}{line}:{column}: {}", "", related.message)?;
         }
         Ok(())
     }

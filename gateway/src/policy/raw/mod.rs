@@ -16,6 +16,7 @@ pub(super) use field::{Address, Duration, Entries, Field, OneOrMany, Percentage,
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Policy {
     pub(super) version: Field<u64>,
+    pub(super) include: Field<OneOrMany>,
     pub(super) listeners: Field<Vec<Field<Listener>>>,
     pub(super) admin: Field<Admin>,
     pub(super) limits: Field<Limits>,

@@ -26,7 +26,7 @@ mod script;
 mod tcp;
 mod upstream;
 
-use std::path::Path;
+use std::sync::Arc;
 
 use super::Policy;
 use super::files::Files;
@@ -40,25 +40,28 @@ pub(super) use names::Names;
 pub(super) use place::Place;
 pub(super) use scalar::duration;
 
+/// Files and patterns under `include`, of all files together; they were followed before.
+const INCLUDES_MAX: usize = 1_000;
+
 /// The version of the format that this page reads.
 const VERSION: u64 = 1;
 
 /// The policy, and the digests of the modules that it names in the order first named. `None` if
-/// anything is wrong.
+/// anything is wrong. The policy does not know its inputs yet.
 pub(super) fn resolve(
     raw: &raw::Policy,
     report: &Report<'_>,
-    base_dir: &Path,
     files: &Files,
 ) -> Option<(Policy, Vec<[u8; 32]>)> {
     let root = Place::root(report);
     check_version(root, raw);
+    root.key("include").texts(&raw.include, INCLUDES_MAX, |_, _| {});
     let (addresses, admin) = listener::resolve(root, raw);
     let limits = limits::resolve(root.key("limits"), &raw.limits);
     let trusted_proxies = listener::resolve_proxies(root.key("trusted_proxies"), &raw.trusted_proxies);
     let total = limits.as_ref().and_then(|limits| limits.total_timeout);
     let upstreams = upstream::resolve(root.key("upstreams"), &raw.upstreams, total);
-    let mut modules = Modules::new(base_dir, files);
+    let mut modules = Modules::new(files);
     let filters = filter::resolve(root.key("filters"), &raw.filters, &mut modules, &upstreams);
     let services = tcp::resolve(root.key("listeners"), raw, limits.as_ref(), &upstreams, &filters);
     let routes = match raw.has_http_listener() {
@@ -81,6 +84,7 @@ pub(super) fn resolve(
         filters: filters.into_values(),
         routes,
         rollout,
+        inputs: Arc::default(),
     };
     Some((policy, modules.digests().to_vec()))
 }

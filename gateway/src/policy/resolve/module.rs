@@ -20,9 +20,10 @@ const MODULE_MAX: u64 = 32 << 20;
 const SCRIPT_MAX: u64 = 1 << 20;
 
 /// Modules and scripts read so far.
-pub(in crate::policy) struct Modules<'b> {
-    base: &'b Path,
-    files: &'b Files,
+pub(in crate::policy) struct Modules<'f> {
+    /// Where relative paths start; `None`: in the folder of the file that they are written in.
+    base: Option<PathBuf>,
+    files: &'f Files,
     read: HashMap<PathBuf, Module>,
     scripts: HashMap<PathBuf, Arc<str>>,
     /// In the order first named.
@@ -37,10 +38,19 @@ pub(super) struct Module {
     pub(super) digest: [u8; 32],
 }
 
-impl<'b> Modules<'b> {
-    /// Those of `files`; relative paths start at `base`.
-    pub(in crate::policy) fn new(base: &'b Path, files: &'b Files) -> Self {
-        Modules { base, files, read: HashMap::new(), scripts: HashMap::new(), digests: Vec::new() }
+impl<'f> Modules<'f> {
+    /// Those of `files`.
+    pub(in crate::policy) fn new(files: &'f Files) -> Self {
+        Modules { base: None, files, read: HashMap::new(), scripts: HashMap::new(), digests: Vec::new() }
+    }
+
+    /// The same, but that relative paths start at `base`, wherever they are written.
+    pub(in crate::policy) fn below(base: PathBuf, files: &'f Files) -> Self {
+        Modules { base: Some(base), ..Self::new(files) }
+    }
+
+    fn path(&self, place: Place<'_>, name: &str) -> PathBuf {
+        self.base.as_deref().unwrap_or_else(|| place.report.folder(&place.at)).join(name)
     }
 
     /// Digests of the modules and scripts, in the order first named.
@@ -50,7 +60,7 @@ impl<'b> Modules<'b> {
 
     /// The module that is named at `place`; reports why if it is not to be had.
     pub(super) fn read(&mut self, place: Place<'_>, name: &str) -> Option<Module> {
-        let path = self.base.join(name);
+        let path = self.path(place, name);
         if let Some(module) = self.read.get(&path) {
             return Some(module.clone());
         }
@@ -74,7 +84,7 @@ impl<'b> Modules<'b> {
 
     /// The script that is named at `place`, and where it was read from; reports why if it is not to be had.
     pub(super) fn read_script(&mut self, place: Place<'_>, name: &str) -> Option<(PathBuf, Arc<str>)> {
-        let path = self.base.join(name);
+        let path = self.path(place, name);
         if let Some(text) = self.scripts.get(&path) {
             return Some((path, Arc::clone(text)));
         }
@@ -101,7 +111,7 @@ fn unreadable(path: &Path, name: &str, what: &str, error: &ReadError) -> Problem
     }
     match neighbour(path) {
         Some(near) => problem.did_you_mean(Path::new(name).with_file_name(near).to_str()),
-        None => problem.help("a relative path starts at the policy's folder"),
+        None => problem.help("a relative path starts at the folder of the file that it is written in"),
     }
 }
 

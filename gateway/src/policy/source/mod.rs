@@ -6,20 +6,29 @@
 //! anything is expanded. YAML 1.2 as serde_yaml reads it, less tags, merge keys and keys that are
 //! not scalars.
 
+//!
+//! A policy may be made of several files: [`Sources`] finds the file and the place in it of what is written
+//! anywhere in the whole, by the `layout` that `compose` leaves when it puts the files together.
+
+mod layout;
 mod scan;
+mod sources;
 mod tree;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use super::diagnostics::{Excerpt, Position};
-use super::path::At;
+use super::path::Step;
+pub(super) use layout::{Layout, Origin};
 pub(super) use scan::{Limits, ScanFailure};
+pub(super) use sources::{File, Sources};
 use tree::Tree;
 pub(super) use tree::is_secret_key;
 
-/// The text, and where everything in it stands.
+/// The text of one file, and where everything in it stands.
 pub(super) struct Source<'t> {
-    text: &'t str,
+    text: Cow<'t, str>,
     /// Byte offset of the start of each line.
     lines: Vec<usize>,
     tree: Tree,
@@ -45,31 +54,37 @@ pub(super) enum Part {
 
 impl<'t> Source<'t> {
     /// Walks the text. Even if it fails, the source can show the lines at fault.
-    pub(super) fn scan(text: &'t str, limits: &Limits) -> (Self, Vec<ScanFailure>) {
+    pub(super) fn scan(text: impl Into<Cow<'t, str>>, limits: &Limits) -> (Self, Vec<ScanFailure>) {
+        let text = text.into();
         let mut tree = Tree::default();
-        let failures = scan::scan(text, limits, &mut tree);
+        let failures = scan::scan(&text, limits, &mut tree);
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
         let secrets = RefCell::new(tree.secret_scalars());
         (Source { text, lines, tree, secrets }, failures)
     }
 
-    /// Where `at` stands, or the nearest thing around it if it is not written.
-    pub(super) fn span(&self, at: &At<'_>, part: Part) -> Span {
-        self.tree.find(&at.steps(), part).span
+    /// Where `steps` lead to, or the nearest thing around it if it is not written.
+    fn span(&self, steps: &[Step<'_>], part: Part) -> Span {
+        self.tree.find(steps, part).span
     }
 
-    /// Whether `at` is inside a value that may be secret.
-    pub(super) fn is_secret(&self, at: &At<'_>) -> bool {
-        self.tree.find(&at.steps(), Part::Value).secret
+    /// Whether all of `steps` are written.
+    fn has(&self, steps: &[Step<'_>]) -> bool {
+        self.tree.has(steps)
     }
 
-    /// Keeps the value at `at` out of every excerpt: it may be a misspelt secret.
-    pub(super) fn hide(&self, at: &At<'_>) {
-        self.secrets.borrow_mut().extend(self.tree.scalars_at(&at.steps()));
+    /// Whether `steps` lead into a value that may be secret.
+    fn is_secret(&self, steps: &[Step<'_>]) -> bool {
+        self.tree.find(steps, Part::Value).secret
+    }
+
+    /// Keeps the value that `steps` lead to out of every excerpt: it may be a misspelt secret.
+    fn hide(&self, steps: &[Step<'_>]) {
+        self.secrets.borrow_mut().extend(self.tree.scalars_at(steps));
     }
 
     /// The line of a span with its secrets masked, and how much to underline.
-    pub(super) fn excerpt(&self, span: Span) -> Option<Excerpt> {
+    fn excerpt(&self, span: Span) -> Option<Excerpt> {
         let index = span.start.line as usize - 1;
         let start = *self.lines.get(index)?;
         let end = self.lines.get(index + 1).map_or(self.text.len(), |next| next - 1);

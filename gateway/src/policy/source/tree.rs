@@ -83,6 +83,11 @@ impl Tree {
         found
     }
 
+    /// Whether all of `steps` are written.
+    pub(super) fn has(&self, steps: &[Step<'_>]) -> bool {
+        self.walk(steps).is_some()
+    }
+
     /// The node that all of `steps` lead to.
     fn walk(&self, steps: &[Step<'_>]) -> Option<NodeId> {
         let root = (!self.nodes.is_empty()).then_some(NodeId(0));

@@ -1,4 +1,4 @@
-//! Watches the policy file and the module files that it names.
+//! Watches the files of the policy, the folders that it is read from, and the modules that it names.
 //!
 //! An event means only "read again and compare": what happened, and whether the bytes differ, is
 //! for the reader to find out. So it does not matter how an editor writes (in place, or a rename
@@ -39,19 +39,45 @@ const BURST_MAX: Duration = Duration::from_millis(200);
 /// How often files are looked at without an event.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 
-/// The files whose change may mean another policy.
+/// The files and folders whose change may mean another policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WatchSet(BTreeSet<PathBuf>);
+pub struct WatchSet {
+    files: BTreeSet<PathBuf>,
+    /// Watched for the names of what they hold.
+    folders: BTreeSet<PathBuf>,
+}
 
 /// A file may have changed: read the policy again and compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilesChanged;
 
-impl FromIterator<PathBuf> for WatchSet {
-    /// Relative paths are taken from the current folder.
-    fn from_iter<I: IntoIterator<Item = PathBuf>>(paths: I) -> Self {
-        Self(paths.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect())
+impl WatchSet {
+    /// Files, and folders for the names of what they hold. Relative paths are taken from the current folder.
+    pub fn new(files: impl IntoIterator<Item = PathBuf>, folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self {
+            files: files.into_iter().map(absolute).collect(),
+            folders: folders.into_iter().map(absolute).collect(),
+        }
     }
+
+    /// The files, as absolute paths.
+    #[cfg(test)]
+    pub(super) fn files(&self) -> &BTreeSet<PathBuf> {
+        &self.files
+    }
+}
+
+impl FromIterator<PathBuf> for WatchSet {
+    /// Of files. Relative paths are taken from the current folder.
+    fn from_iter<I: IntoIterator<Item = PathBuf>>(paths: I) -> Self {
+        Self::new(paths, [])
+    }
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    // The empty path is the current folder.
+    let path = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path };
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Watches `files` and tells `changes`. Ends when the other end of either channel is gone.
@@ -111,5 +137,7 @@ async fn burst(signal: &Notify) {
 
 /// Looks at the files aside from the runtime, as a network file system may take its time.
 async fn look(files: WatchSet) -> Snapshot {
-    tokio::task::spawn_blocking(move || Snapshot::take(&files.0)).await.unwrap_or_default()
+    tokio::task::spawn_blocking(move || Snapshot::take(&files.files, &files.folders))
+        .await
+        .unwrap_or_default()
 }

@@ -8,14 +8,20 @@ use std::path::{Component, Path, PathBuf};
 
 /// Links followed on the way to one file; Linux gives up at the same number.
 const LINKS_MAX: usize = 40;
+/// Names in a folder that are looked at.
+const NAMES_MAX: usize = 10_000;
 
 /// What a look at some files found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
     /// What each file looks like; `None` if it is not there.
     files: BTreeMap<PathBuf, Option<Look>>,
+    /// The names in each folder that is watched for them; `None` if it is not there.
+    listings: BTreeMap<PathBuf, Option<BTreeSet<OsString>>>,
     /// Links on the way, and the ends: whatever happens to one of these may change a file.
     pub(super) places: BTreeSet<PathBuf>,
+    /// Folders in which a new name matters.
+    pub(super) listed: BTreeSet<PathBuf>,
     /// The folders that the places lie in, as far as they exist.
     pub(super) folders: BTreeMap<PathBuf, FolderId>,
 }
@@ -38,12 +44,21 @@ pub(super) struct FolderId {
 }
 
 impl Snapshot {
-    /// Looks at `files`, absolute paths.
-    pub(super) fn take(files: &BTreeSet<PathBuf>) -> Self {
+    /// Looks at `files`, and at the names in `listed` folders; absolute paths.
+    pub(super) fn take(files: &BTreeSet<PathBuf>, listed: &BTreeSet<PathBuf>) -> Self {
         let mut snapshot = Self::default();
         for file in files {
             follow(file, &mut snapshot.places);
             snapshot.files.insert(file.clone(), fs::metadata(file).ok().map(|found| Look::of(&found)));
+        }
+        for folder in listed {
+            let real = follow(folder, &mut snapshot.places);
+            let names = names(folder);
+            if let Ok(found) = fs::metadata(folder) {
+                snapshot.folders.insert(real.clone(), FolderId { device: found.dev(), inode: found.ino() });
+                snapshot.listed.insert(real);
+            }
+            snapshot.listings.insert(folder.clone(), names);
         }
         for folder in snapshot.places.iter().filter_map(|place| place.parent()) {
             if let Ok(found) = fs::metadata(folder) {
@@ -67,9 +82,15 @@ impl Look {
     }
 }
 
+/// The names in a folder, at most [`NAMES_MAX`].
+fn names(folder: &Path) -> Option<BTreeSet<OsString>> {
+    let entries = fs::read_dir(folder).ok()?;
+    Some(entries.flatten().take(NAMES_MAX).map(|entry| entry.file_name()).collect())
+}
+
 /// Adds each link on the way to `path`, and its end, to `places`; all without links before them,
-/// so that the folder of a place is the real one.
-fn follow(path: &Path, places: &mut BTreeSet<PathBuf>) {
+/// so that the folder of a place is the real one. Gives the end.
+fn follow(path: &Path, places: &mut BTreeSet<PathBuf>) -> PathBuf {
     let mut resolved = PathBuf::from("/");
     let mut rest: VecDeque<OsString> = parts(path).collect();
     let mut links = 0;
@@ -94,7 +115,8 @@ fn follow(path: &Path, places: &mut BTreeSet<PathBuf>) {
             _ => resolved = place,
         }
     }
-    places.insert(resolved);
+    places.insert(resolved.clone());
+    resolved
 }
 
 /// The names of a path, and `..`.
@@ -139,20 +161,37 @@ mod tests {
     }
 
     #[test]
+    fn names_in_a_listed_folder_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(folder.path()).unwrap();
+        let listed = BTreeSet::from([folder.path().to_owned(), folder.path().join("none")]);
+        let before = Snapshot::take(&BTreeSet::new(), &listed);
+        assert!(before.listed.contains(&real) && before.folders.contains_key(&real));
+        assert_eq!(before, Snapshot::take(&BTreeSet::new(), &listed));
+        fs::write(folder.path().join("a"), "").unwrap();
+        let after = Snapshot::take(&BTreeSet::new(), &listed);
+        assert_ne!(before, after);
+        fs::write(folder.path().join("a"), "another content").unwrap();
+        assert_eq!(after, Snapshot::take(&BTreeSet::new(), &listed), "contents are for `files`");
+        fs::create_dir(folder.path().join("none")).unwrap();
+        assert_ne!(after, Snapshot::take(&BTreeSet::new(), &listed));
+    }
+
+    #[test]
     fn a_look_tells_contents_apart() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a");
         let files = BTreeSet::from([file.clone()]);
-        let mut before = Snapshot::take(&files);
+        let mut before = Snapshot::take(&files, &BTreeSet::new());
         for content in ["one", "three"] {
             fs::write(&file, content).unwrap();
-            let after = Snapshot::take(&files);
+            let after = Snapshot::take(&files, &BTreeSet::new());
             assert_ne!(before, after);
-            assert_eq!(after, Snapshot::take(&files));
+            assert_eq!(after, Snapshot::take(&files, &BTreeSet::new()));
             before = after;
         }
         fs::write(folder.path().join("b"), "three").unwrap();
         fs::rename(folder.path().join("b"), &file).unwrap();
-        assert_ne!(before, Snapshot::take(&files));
+        assert_ne!(before, Snapshot::take(&files, &BTreeSet::new()));
     }
 }
