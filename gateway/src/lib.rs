@@ -20,8 +20,10 @@
 pub mod admin;
 pub mod cli;
 mod deadline;
+pub mod explain;
 pub mod filter;
 pub mod generation;
+pub mod history;
 pub mod http;
 pub mod limit;
 pub mod policy;

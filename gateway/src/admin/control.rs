@@ -1,6 +1,7 @@
 //! What the admin API asks of the gateway.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -10,7 +11,10 @@ use super::record::{Begun, NotRecorded};
 use super::rollout::{NotSteered, RolloutOrder, RolloutReport};
 use super::shadow::{NotShadowed, ShadowOrder, ShadowReport};
 use super::status::{Phases, Status};
+use crate::explain::{Comparison, Inquiry, QuestionError, Report};
 use crate::filter::record::Wanted;
+use crate::history::{Overview, Record};
+use crate::policy::KeptFile;
 use crate::policy::diagnostics::Diagnostics;
 
 /// The gateway as the admin API sees it.
@@ -18,6 +22,31 @@ pub trait Control: Send + Sync + 'static {
     /// Reads the policy again and puts it in force, and says how that ended. The swap itself must not
     /// depend on this future being polled to its end: the client may go away.
     fn reload(&self) -> impl Future<Output = ReloadOutcome> + Send;
+
+    /// Puts a policy in force that was before: that of generation `to`, else the one before the one in force.
+    /// As with [`Control::reload`], nothing depends on the future being polled to its end.
+    fn roll_back(&self, to: Option<u64>) -> impl Future<Output = ReloadOutcome> + Send;
+
+    /// What was in force and what happened.
+    fn history(&self) -> Overview;
+
+    /// What is known of the policy of generation `number`, if it is kept.
+    fn kept(&self, number: u64) -> Option<Arc<Record>>;
+
+    /// What would become of a request. `None` if no policy is in force.
+    fn explain(
+        &self,
+        inquiry: Inquiry,
+        nearest: usize,
+    ) -> impl Future<Output = Option<Result<Report, QuestionError>>> + Send;
+
+    /// What the policy that is made of these files, and was read from `source`, would change. `None` if no
+    /// policy is in force.
+    fn compare(
+        &self,
+        source: PathBuf,
+        files: Vec<KeptFile>,
+    ) -> impl Future<Output = Option<Result<Comparison, Diagnostics>>> + Send;
 
     /// The policy on trial, and how those before it fared. Quick, as [`Control::status`].
     fn rollout(&self) -> RolloutReport;
@@ -55,6 +84,8 @@ pub trait Control: Send + Sync + 'static {
 pub enum Readiness {
     /// Every worker serves a policy.
     Ready,
+    /// So it does, but one that was kept, since the policy's own files cannot be served.
+    Degraded,
     /// Not yet: the first policy is being prepared.
     Starting,
     /// No more: the gateway is shutting down.
@@ -112,6 +143,8 @@ pub enum RefusalKind {
     Invalid,
     /// It asks for something that cannot change at run time, such as another listener address.
     Immutable,
+    /// There is no such policy to go back to.
+    NotKept,
     /// The gateway failed through no fault of the policy.
     Internal,
 }
@@ -122,6 +155,7 @@ impl RefusalKind {
         match self {
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Immutable => StatusCode::CONFLICT,
+            Self::NotKept => StatusCode::NOT_FOUND,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -8,13 +8,13 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::control::Control;
 use super::guard::Hosts;
 use super::routes::router;
+use super::socket::{Listener, Stream};
 use crate::telemetry::metrics::Metrics;
 
 const CONNECTIONS_MAX: usize = 64;
@@ -31,12 +31,13 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// # Errors
 /// If the listener has no local address. A connection that fails concerns only itself.
 pub async fn serve<C: Control>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     control: Arc<C>,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let hosts = Hosts::for_listener(listener.local_addr()?.ip());
+    let listener = listener.into();
+    let hosts = listener.address()?.map_or(Hosts::Socket, Hosts::for_listener);
     let router = router(control, metrics, hosts);
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -55,7 +56,7 @@ pub async fn serve<C: Control>(
 
 /// Takes connections for ever, at most [`CONNECTIONS_MAX`] at once; more wait in the backlog.
 async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     stopped: watch::Receiver<()>,
     connections: &mut JoinSet<()>,
@@ -65,7 +66,7 @@ async fn accept(
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let (router, stopped) = (router.clone(), stopped.clone());
                 connections.spawn(async move {
                     serve_connection(stream, router, stopped).await;
@@ -80,7 +81,7 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
+async fn serve_connection(stream: Box<dyn Stream>, router: Router, mut stopped: watch::Receiver<()>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::history::{Pin, Summary};
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::LastFailure;
 
@@ -21,6 +22,12 @@ pub struct Status {
     pub generation: Option<GenerationStatus>,
     /// Generations replaced but still serving their last requests.
     pub generations_retiring: usize,
+    /// Set while a kept policy serves because the policy's own files cannot.
+    pub degraded: Option<Degraded>,
+    /// Set while the gateway stands by a policy that it was told to go back to.
+    pub pinned: Option<Pin>,
+    /// The policies that it could go back to.
+    pub history: Summary,
     /// The policy on trial, if there is one.
     pub rollout: Option<super::RolloutStatus>,
     /// The last policy that was refused, if none was applied since.
@@ -31,10 +38,21 @@ pub struct Status {
     pub upstreams: Vec<UpstreamStatus>,
 }
 
+/// A kept policy serves because the policy's own files cannot.
+#[derive(Debug, Clone, Serialize)]
+pub struct Degraded {
+    /// Since when.
+    pub since: Timestamp,
+    /// The generation that had the policy before.
+    pub serves: u64,
+    /// What is wrong with the files, in one line.
+    pub reason: String,
+}
+
 /// The policy in force.
 #[derive(Debug, Clone, Serialize)]
 pub struct GenerationStatus {
-    /// Its number; the first is 1.
+    /// Its number. The first is 1; numbers go on after a restart.
     pub number: u64,
     /// When every worker had it.
     pub committed: Timestamp,
@@ -62,6 +80,25 @@ pub enum Trigger {
     Admin,
     /// Faster code of its modules: the same policy once more.
     Recompiled,
+    /// `POST /policy/rollback`, or a restart of a gateway that was told so.
+    Rollback,
+    /// A start with a kept policy, as the policy's own files could not be served.
+    Fallback,
+}
+
+impl Trigger {
+    /// As it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Admin => "admin",
+            Self::Recompiled => "recompiled",
+            Self::Rollback => "rollback",
+            Self::Fallback => "fallback",
+        }
+    }
 }
 
 /// How long each phase of a swap took; none if it was not reached. In JSON in milliseconds, each

@@ -1,6 +1,7 @@
 //! The API over real sockets; only the gateway behind [`Control`] is the test's own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::explain::{Comparison, Inquiry, QuestionError, Report};
 use crate::filter::record::{Recorder, Wanted};
+use crate::history::{Overview, Record, Summary};
+use crate::policy::KeptFile;
 use crate::policy::diagnostics::Diagnostics;
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::Metrics;
@@ -42,6 +46,36 @@ impl Control for Gateway {
         }
     }
 
+    async fn roll_back(&self, to: Option<u64>) -> ReloadOutcome {
+        match to {
+            Some(3) => ReloadOutcome::Applied { generation: 5, phases: Phases::default() },
+            _ => ReloadOutcome::Refused(refusal(RefusalKind::NotKept)),
+        }
+    }
+
+    fn history(&self) -> Overview {
+        Overview {
+            generation: Some(4),
+            pinned: None,
+            folder: None,
+            problem: None,
+            kept: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    async fn explain(&self, _: Inquiry, _: usize) -> Option<Result<Report, QuestionError>> {
+        None
+    }
+
+    async fn compare(&self, _: PathBuf, _: Vec<KeptFile>) -> Option<Result<Comparison, Diagnostics>> {
+        None
+    }
+
+    fn kept(&self, _: u64) -> Option<Arc<Record>> {
+        None
+    }
+
     fn status(&self) -> Status {
         Status {
             version: "0.1.0",
@@ -56,6 +90,9 @@ impl Control for Gateway {
                 phases: Phases { commit: Some(Duration::from_micros(1500)), ..Phases::default() },
             }),
             generations_retiring: 1,
+            degraded: None,
+            pinned: None,
+            history: Summary::default(),
             rollout: None,
             last_error: Some(RejectedStatus {
                 at: Timestamp(std::time::UNIX_EPOCH),
@@ -203,6 +240,9 @@ async fn status_is_json() {
     });
     let expected = json!({
         "version": "0.1.0", "started": "1970-01-01T00:00:00.000Z", "workers": 2, "generations_retiring": 1, "rollout": null,
+            "degraded": null,
+            "pinned": null,
+            "history": { "folder": null, "kept": 0, "problem": null },
         "generation": {
             "number": 4, "committed": "1970-01-01T00:00:00.000Z", "source": "demo.yaml", "digest": "ab12",
             "trigger": "file", "phases": phases,
@@ -361,6 +401,24 @@ async fn recordings_are_bounded_and_not_for_web_pages() {
     let wanted = Wanted { filter: "guard".into(), exchanges: 1, bytes: 1, body_bytes: 0 };
     let _live = api.gateway.recorder.start(wanted).unwrap();
     assert_eq!(ask("", "").await.0, 409);
+}
+
+#[tokio::test]
+async fn a_rollback_says_what_it_found() {
+    let api = Api::with_outcome(ReloadOutcome::Unchanged { generation: 4 }).await;
+    let (status, _, body) = api.send("POST /policy/rollback?to=3", "", "").await;
+    assert_eq!(
+        (status, serde_json::from_str::<Value>(&body).unwrap()["generation"].as_u64()),
+        (200, Some(5))
+    );
+    assert_eq!(api.send("POST /policy/rollback", "", "").await.0, 404);
+    for wrong in ["?to=", "?to=x", "?form=3"] {
+        let (status, _, body) = api.send(&format!("POST /policy/rollback{wrong}"), "", "").await;
+        assert!(status == 400 && body.contains("?to=N"), "{wrong}: {status} {body}");
+    }
+    assert_eq!(api.send("POST /policy/rollback?to=3", "Origin: http://127.0.0.1\r\n", "").await.0, 403);
+    assert_eq!(api.get("/policy/generations/3").await.0, 404);
+    assert_eq!(api.get("/policy/history").await.0, 200);
 }
 
 #[tokio::test]

@@ -1,31 +1,33 @@
 //! The command line: arguments, subcommands, exit codes.
 //!
-//! One file a subcommand: [`run`], [`check`], [`explain`], [`mod@diff`], [`rollout`], [`shadow`], [`mod@filter`], [`demo`], [`upstream`],
+//! One file a subcommand: [`run`], [`check`], [`explain`], [`mod@diff`], [`mod@filter`], [`remote`], [`shadow`], [`demo`], [`upstream`],
 //! and the compiler's process, which the gateway starts itself. What is asked for goes to standard output, what is told about it
 //! to standard error.
 //!
 //! | Code | Meaning |
 //! | --- | --- |
 //! | 0 | done; for `run` also: drained after SIGTERM or SIGINT |
-//! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `diff`: something would change; `demo`: a step did not do what it should; `filter`: see there |
-//! | 2 | `filter`, `rollout`, `shadow`: what was asked for could not be done |
+//! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `diff`: something would change; `demo`: a step did not do what it should; `reload`, `rollback`, `rollout`: refused; `filter`: see there |
+//! | 2 | `filter`: what was asked for could not be done; `history`, `reload`, `rollback`, `rollout`: the gateway cannot be asked; `shadow`: it could not be done |
 //! | 64 | the command line is wrong |
 //! | 65 | `run`, `explain`, `diff`: the policy is wrong, or a filter of it does not start |
 //! | 70 | the gateway or its machine failed: a port is taken, a folder cannot be written |
 //! | 128 + n | `run`: ended at once by a second signal n |
 
-mod ask;
-mod cache_dir;
+mod admin_sockets;
 mod check;
 mod compile;
 mod demo;
 mod diff;
 mod explain;
 mod filter;
+mod first;
+mod folders;
 mod lifetime;
-mod rollout;
+mod remote;
 mod run;
 mod shadow;
+mod signals;
 mod upstream;
 
 use std::process::ExitCode;
@@ -61,7 +63,10 @@ enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Diff(diff::Args),
-    Rollout(rollout::Args),
+    History(remote::HistoryArgs),
+    Reload(remote::ReloadArgs),
+    Rollback(remote::RollbackArgs),
+    Rollout(remote::RolloutArgs),
     Shadow(shadow::Args),
     #[command(subcommand)]
     Filter(filter::Command),
@@ -78,6 +83,8 @@ Examples:
   tollgate explain policy.yaml GET /x    which route takes a request, and why
   tollgate diff old.yaml new.yaml        what a reload would change
   tollgate run policy.yaml               serve it; edit the file, and the gateway follows
+  tollgate history                       the policies that a running gateway had
+  tollgate rollback                      back to the one before, at once
   tollgate rollout status                a policy that comes into force in steps; promote, abort
   tollgate shadow new.yaml               what a policy would do with the traffic, with no effect
   tollgate filter inspect M.wasm         what a module needs, and whether it would load
@@ -108,7 +115,10 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args).into(),
         Command::Explain(args) => explain::explain(&args).into(),
         Command::Diff(args) => diff::diff(&args).into(),
-        Command::Rollout(args) => rollout::run(&args).into(),
+        Command::History(args) => remote::history(&args).into(),
+        Command::Reload(args) => remote::reload(&args).into(),
+        Command::Rollback(args) => remote::roll_back(&args).into(),
+        Command::Rollout(args) => remote::rollout(&args).into(),
         Command::Shadow(args) => shadow::run(&args).into(),
         Command::Filter(command) => filter::run(command).into(),
         Command::Upstream(args) => upstream::run(&args).into(),

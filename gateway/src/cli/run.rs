@@ -6,23 +6,26 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::ValueEnum;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 use tollgate_wasmedge::CacheError;
 
-use super::{Exit, cache_dir, lifetime};
+use super::admin_sockets::{AdminSockets, BindError, bind_admin};
+use super::first::{First, StandIns, choose};
+use super::signals::{Received, Signals};
+use super::{Exit, folders, lifetime};
 use crate::admin::{self, Refusal, RefusalKind};
 use crate::filter::wasm::Guests;
 use crate::generation::modules::ModuleStore;
-use crate::policy::{self, Diagnostics, Loaded};
+use crate::history::{GatewayNote, History, KEEP_DEFAULT};
+use crate::policy::Diagnostics;
 use crate::reload::{Handle, Lost, Reloader};
 use crate::telemetry::access_log::{AccessLog, CAPACITY_DEFAULT, Sink};
 use crate::telemetry::logging::{self, LogFormat, LoggingError};
@@ -33,8 +36,10 @@ use crate::worker::{Shared, StartError, Workers};
 ///
 /// The policy, and the modules that it names, are watched: a change takes effect between two
 /// requests once it compiled and started, and is refused with a diagnosis if it does not, while the
-/// old policy goes on. SIGHUP reloads too, and opens the access log anew. SIGTERM and SIGINT let
-/// running requests finish (`limits.drain_timeout`); a second one ends at once.
+/// old policy goes on. Policies that served are kept, for `tollgate history` and `tollgate rollback`,
+/// and for a start with files that cannot be served: then the last good policy is, loudly. SIGHUP
+/// reloads too, and opens the access log anew. SIGTERM and SIGINT let running requests finish
+/// (`limits.drain_timeout`); a second one ends at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -51,6 +56,17 @@ pub(super) struct Args {
     /// folder ($XDG_CACHE_HOME, ~/.cache), else a folder under /var/tmp.
     #[arg(long, env = "TOLLGATE_CACHE_DIR", value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
+    /// Folder for the last policies, to go back to them and to start without the policy's files; made with
+    /// mode 0700. `off`: none. Default: `tollgate` in the user's state folder ($XDG_STATE_HOME,
+    /// ~/.local/state), else a folder under /var/tmp.
+    #[arg(long, env = "TOLLGATE_STATE_DIR", value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
+    /// How many policies are kept there.
+    #[arg(long, value_name = "N", default_value_t = KEEP_DEFAULT, value_parser = clap::value_parser!(u8).range(1..=100))]
+    keep: u8,
+    /// Refuse to start with a kept policy when the policy's files cannot be served.
+    #[arg(long)]
+    require_current: bool,
     /// Where one JSON line for each request goes: `stdout`, `off` or a file.
     #[arg(long, default_value = "stdout", value_name = "SINK", value_parser = parse_sink)]
     access_log: Sink,
@@ -91,8 +107,8 @@ enum Failure {
     AccessLog(io::Error),
     #[error(transparent)]
     Workers(#[from] StartError),
-    #[error("the admin API cannot listen on {address}: {source}")]
-    Admin { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Admin(#[from] BindError),
     #[error("the control runtime failed: {0}")]
     Runtime(io::Error),
     #[error("the task that swaps policies ended")]
@@ -137,19 +153,26 @@ fn try_run(args: &Args, begun: Instant) -> Result<Ended, Failure> {
     }
     logging::init(args.log_format.into(), &args.log)?;
     lifetime::raise_open_files();
-    let reading = Instant::now();
-    let loaded = policy::load(&args.policy).map_err(Failure::Policy)?;
-    let parse = reading.elapsed();
-    let store = ModuleStore::open(&cache_dir::choose(args.cache_dir.as_deref()))?;
+    let count = args.workers.unwrap_or_else(cpus);
+    let metrics = Arc::new(Metrics::new(count.get()));
+    let root = folders::state(args.state_dir.as_deref());
+    let keep = NonZeroUsize::new(args.keep.into()).unwrap_or(NonZeroUsize::MIN);
+    let history = Arc::new(History::open(root.as_deref(), &args.policy, keep, Arc::clone(&metrics)));
+    let first = choose(&args.policy, &history, args.require_current).map_err(Failure::Policy)?;
+    let store = Arc::new(ModuleStore::open(&folders::cache(args.cache_dir.as_deref()))?);
     let (log, log_guard) =
         AccessLog::start(args.access_log.clone(), CAPACITY_DEFAULT).map_err(Failure::AccessLog)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::Runtime)?;
-    let gateway = Gateway { args, begun, store, log };
-    let ended = runtime.block_on(gateway.run(loaded, parse));
+    metrics.access_log(log.stats());
+    let guests = Arc::<Guests>::default();
+    metrics.guests(Arc::clone(&guests) as _);
+    let gateway = Gateway { args, begun, count, metrics, guests, history, store, log };
+    let ended = runtime.block_on(gateway.run(first));
     // A compilation may be running on a blocking thread; its child ends with this process.
     runtime.shutdown_background();
     if !matches!(ended, Ok(Ended::AtOnce(_))) {
+        gateway.history.close();
         drop(log_guard);
     } else {
         std::mem::forget(log_guard);
@@ -161,107 +184,141 @@ fn try_run(args: &Args, begun: Instant) -> Result<Ended, Failure> {
 struct Gateway<'a> {
     args: &'a Args,
     begun: Instant,
-    store: ModuleStore,
+    count: NonZeroUsize,
+    metrics: Arc<Metrics>,
+    guests: Arc<Guests>,
+    history: Arc<History>,
+    store: Arc<ModuleStore>,
     log: AccessLog,
 }
 
 impl Gateway<'_> {
-    async fn run(self, loaded: Loaded, parse: Duration) -> Result<Ended, Failure> {
+    /// Serves the first policy or, if it does not start, the best of those that were kept.
+    async fn run(&self, mut first: First) -> Result<Ended, Failure> {
         let mut signals = Signals::new().map_err(Failure::Runtime)?;
-        let count = self.args.workers.unwrap_or_else(cpus);
-        let metrics = Arc::new(Metrics::new(count.get()));
-        metrics.access_log(self.log.stats());
-        let guests = Arc::<Guests>::default();
-        metrics.guests(Arc::clone(&guests) as _);
+        let mut stand_ins = None;
+        loop {
+            let refusal = match self.attempt(first, &mut signals).await {
+                Err(Failure::Refused(refusal)) if !self.args.require_current => refusal,
+                ended => return ended,
+            };
+            let left = stand_ins.get_or_insert_with(|| StandIns::new(&self.history, &refusal.message));
+            match left.next() {
+                Some(other) => first = other,
+                None => return Err(Failure::Refused(refusal)),
+            }
+        }
+    }
+
+    /// One start, with sockets and workers of its own.
+    async fn attempt(&self, first: First, signals: &mut Signals) -> Result<Ended, Failure> {
+        let metrics = Arc::clone(&self.metrics);
         let shared = Arc::new(Shared {
             metrics: Arc::clone(&metrics),
             access_log: self.log.clone(),
-            guests,
+            guests: Arc::clone(&self.guests),
             connections: AtomicU32::new(0),
             connection_numbers: AtomicU64::new(1),
         });
-        let workers = Workers::start(count, &loaded.policy.listeners, &shared)?;
+        let workers = Workers::start(self.count, &first.loaded.policy.listeners, &shared)?;
         let addresses = workers.addresses().to_vec();
-        let admin = bind_admin(&loaded).await?;
-        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+        let admin = bind_admin(&first.loaded.policy).await?;
         let source = self.args.policy.clone();
-        let (mut reloader, handle) = Reloader::new(source, workers, self.store, shared);
+        let (store, history) = (Arc::clone(&self.store), Arc::clone(&self.history));
+        let (mut reloader, handle) = Reloader::new(source, workers, store, shared, history);
         let (end_admin, admin_ends) = watch::channel(());
-        let admin = admin.map(|listener| {
-            let ends = closed(admin_ends);
-            tokio::spawn(admin::serve(listener, Arc::clone(&handle), metrics, ends))
-        });
-        tokio::select! {
-            started = reloader.start(loaded, parse) => started.map_err(Failure::Refused)?,
+        let AdminSockets { listeners, address, unix } = admin;
+        let serving: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                let (metrics, ends) = (Arc::clone(&metrics), closed(admin_ends.clone()));
+                tokio::spawn(admin::serve(listener, Arc::clone(&handle), metrics, ends))
+            })
+            .collect();
+        let started = tokio::select! {
+            started = reloader.start(first) => started,
             _ = signals.end() => return Ok(Ended::InOrder),
-        }
-        log_start(&addresses, admin_address, count, &handle, self.begun);
-        let ended = serve(reloader, &handle, &self.log, &mut signals).await;
+        };
+        let ended = match started {
+            Ok(()) => {
+                log_start(&addresses, address, unix.as_deref(), self.count, &handle, self.begun);
+                self.leave_note(address, unix);
+                self.serve(reloader, &handle, signals).await
+            }
+            Err(refusal) => {
+                reloader.abandon().await;
+                Err(Failure::Refused(refusal))
+            }
+        };
         drop(end_admin);
-        if let (Ok(Ended::InOrder), Some(admin)) = (&ended, admin) {
+        if matches!(ended, Ok(Ended::InOrder) | Err(Failure::Refused(_))) {
             // It has a time limit of its own, and logs what fails.
-            let _ = admin.await;
+            for admin in serving {
+                let _ = admin.await;
+            }
         }
         ended
     }
-}
 
-/// Answers signals until the gateway has drained.
-async fn serve(
-    reloader: Reloader,
-    handle: &Handle,
-    log: &AccessLog,
-    signals: &mut Signals,
-) -> Result<Ended, Failure> {
-    let (stop, stops) = watch::channel(());
-    let mut reloading = tokio::spawn(reloader.run(closed(stops)));
-    loop {
+    fn leave_note(&self, address: Option<SocketAddr>, unix: Option<PathBuf>) {
+        let policy = std::path::absolute(&self.args.policy).unwrap_or_else(|_| self.args.policy.clone());
+        self.history.leave_note(GatewayNote { pid: std::process::id(), policy, address, unix });
+    }
+
+    /// Answers signals until the gateway has drained.
+    async fn serve(
+        &self,
+        reloader: Reloader,
+        handle: &Handle,
+        signals: &mut Signals,
+    ) -> Result<Ended, Failure> {
+        let (stop, stops) = watch::channel(());
+        let mut reloading = tokio::spawn(reloader.run(closed(stops)));
+        loop {
+            tokio::select! {
+                received = signals.next() => match received {
+                    Received::HangUp => {
+                        self.log.reopen();
+                        handle.reload_on_signal();
+                    }
+                    Received::End(kind) => {
+                        tracing::info!(signal = kind.as_raw_value(), "draining");
+                        break;
+                    }
+                },
+                // It ends before it is told to only if workers are lost, or by a panic.
+                ended = &mut reloading => return Err(match ended {
+                    Ok(Err(lost)) => lost.into(),
+                    Ok(Ok(_)) | Err(_) => Failure::Reloader,
+                }),
+            }
+        }
+        handle.drain();
+        let limit = handle.drain_timeout();
+        drop(stop);
+        let drained = async {
+            let workers = reloading.await.map_err(|_| Failure::Reloader)??;
+            // Whoever comes in this process's place keeps the history from here on.
+            let history = Arc::clone(&self.history);
+            let _ = tokio::task::spawn_blocking(move || history.close()).await;
+            let drained = workers.drain(limit).await;
+            tracing::info!(?drained, "drained");
+            Ok(Ended::InOrder)
+        };
         tokio::select! {
-            received = signals.next() => match received {
-                Received::HangUp => {
-                    log.reopen();
-                    handle.reload_on_signal();
-                }
-                Received::End(kind) => {
-                    tracing::info!(signal = kind.as_raw_value(), "draining");
-                    break;
-                }
-            },
-            // It ends before it is told to only if workers are lost, or by a panic.
-            ended = &mut reloading => return Err(match ended {
-                Ok(Err(lost)) => lost.into(),
-                Ok(Ok(_)) | Err(_) => Failure::Reloader,
-            }),
+            ended = drained => ended,
+            kind = signals.end() => {
+                tracing::warn!(signal = kind.as_raw_value(), "ended at once by a second signal");
+                Ok(Ended::AtOnce(kind))
+            }
         }
     }
-    handle.drain();
-    let limit = handle.drain_timeout();
-    drop(stop);
-    let drained = async {
-        let workers = reloading.await.map_err(|_| Failure::Reloader)??;
-        let drained = workers.drain(limit).await;
-        tracing::info!(?drained, "drained");
-        Ok(Ended::InOrder)
-    };
-    tokio::select! {
-        ended = drained => ended,
-        kind = signals.end() => {
-            tracing::warn!(signal = kind.as_raw_value(), "ended at once by a second signal");
-            Ok(Ended::AtOnce(kind))
-        }
-    }
-}
-
-async fn bind_admin(loaded: &Loaded) -> Result<Option<TcpListener>, Failure> {
-    let Some(admin) = &loaded.policy.admin else { return Ok(None) };
-    let address = admin.address;
-    let bound = TcpListener::bind(address).await;
-    bound.map(Some).map_err(|source| Failure::Admin { address, source })
 }
 
 fn log_start(
     listeners: &[SocketAddr],
     admin: Option<SocketAddr>,
+    admin_unix: Option<&Path>,
     workers: NonZeroUsize,
     handle: &Handle,
     begun: Instant,
@@ -271,6 +328,7 @@ fn log_start(
         version = env!("CARGO_PKG_VERSION"),
         listeners = listeners.join(" "),
         admin = admin.map(|address| address.to_string()),
+        admin_unix = admin_unix.map(|path| tracing::field::display(path.display())),
         workers,
         generation = handle.generation(),
         policy = %handle.source().display(),
@@ -288,46 +346,6 @@ async fn closed(mut receiver: watch::Receiver<()>) {
 /// The CPUs that this process may use.
 fn cpus() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-/// What a signal asks for.
-enum Received {
-    HangUp,
-    End(SignalKind),
-}
-
-/// Signals that the gateway answers.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Received {
-        tokio::select! {
-            _ = self.terminate.recv() => Received::End(SignalKind::terminate()),
-            _ = self.interrupt.recv() => Received::End(SignalKind::interrupt()),
-            _ = self.hangup.recv() => Received::HangUp,
-        }
-    }
-
-    /// The next signal to end; what else comes before it is left out.
-    async fn end(&mut self) -> SignalKind {
-        loop {
-            if let Received::End(kind) = self.next().await {
-                return kind;
-            }
-        }
-    }
 }
 
 impl From<Format> for LogFormat {

@@ -1,15 +1,15 @@
 //! `tollgate shadow`: a whole policy in shadow.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
 use super::Exit;
-use super::ask::{AskError, ask};
 use super::filter::style::printable;
+use super::remote::{self, Admin, Format};
 
 /// Try a policy on the traffic of a running gateway, with no effect.
 ///
@@ -33,9 +33,8 @@ pub(super) struct Args {
     /// End it.
     #[arg(long, conflicts_with = "policy")]
     stop: bool,
-    /// The gateway's admin address, as its policy says.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: Admin,
     /// Print what the gateway answers, in JSON.
     #[arg(long)]
     json: bool,
@@ -45,7 +44,7 @@ pub(super) struct Args {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Ask(#[from] remote::Failure),
     #[error("{path}: {source}")]
     Path { path: String, source: std::io::Error },
     #[error("{0}")]
@@ -76,10 +75,11 @@ pub(super) fn run(args: &Args) -> Exit {
 }
 
 fn report(args: &Args) -> Result<String, Failure> {
-    let (status, body) = match (&args.policy, args.stop) {
-        (Some(policy), _) => ask(args.admin, Method::POST, &target(policy, args.share)?)?,
-        (None, true) => ask(args.admin, Method::DELETE, "/policy/shadow")?,
-        (None, false) => ask(args.admin, Method::GET, "/policy/shadow")?,
+    let ask = |method, path: &str| remote::ask(&args.admin, method, path, Format::Json, Bytes::new());
+    let remote::Answer { status, body } = match (&args.policy, args.stop) {
+        (Some(policy), _) => ask(Method::POST, &target(policy, args.share)?)?,
+        (None, true) => ask(Method::DELETE, "/policy/shadow")?,
+        (None, false) => ask(Method::GET, "/policy/shadow")?,
     };
     if !status.is_success() {
         return Err(Failure::Refused(String::from_utf8_lossy(&body).trim_end().to_owned()));

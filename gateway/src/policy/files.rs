@@ -1,7 +1,7 @@
 //! Where a policy's files are read from: the file system, or what was kept of an earlier reading.
 //!
 //! Whatever a policy is made of goes through [`Files`]: its text, its scripts, its modules. So the files of a
-//! policy in force can be kept beside it (`reload/history`), and the policy be read again from them alone,
+//! policy in force can be kept beside it (`history`), and the policy be read again from them alone,
 //! without the places that they came from. What is kept is what was read, before any name in it is replaced
 //! by a secret.
 

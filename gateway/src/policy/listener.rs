@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,9 +70,11 @@ impl ListenerId {
     }
 }
 
-/// The admin API's address.
+/// Where the admin API listens: at least one of these.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AdminListener {
     /// Address and port. Other than loopback only with `admin.allow_remote: true`.
-    pub address: SocketAddr,
+    pub address: Option<SocketAddr>,
+    /// The absolute path of a Unix socket, which the gateway's user alone may connect to.
+    pub unix: Option<PathBuf>,
 }

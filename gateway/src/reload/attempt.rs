@@ -10,7 +10,8 @@ use super::{Reloader, count_phases, files, immutable, milliseconds};
 use crate::admin::{GenerationStatus, Phases, Refusal, ReloadOutcome, Trigger};
 use crate::generation::blueprint::{Blueprint, Modules};
 use crate::generation::canary;
-use crate::policy::{self, Diagnostics, Loaded, Policy, Reading};
+use crate::history::{Applied, EventKind};
+use crate::policy::{self, Diagnostics, KeptFile, Loaded, Policy, Reading};
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::{RolloutEvent, SwapOutcome};
 use crate::worker::Beside;
@@ -18,36 +19,49 @@ use crate::worker::Beside;
 /// Warnings of a policy that are logged; `tollgate check` shows them all.
 const WARNINGS_LOGGED_MAX: usize = 10;
 
-/// What became of a policy that nothing is wrong with, and its generation.
-pub(super) enum Swapped {
-    /// It serves everything.
-    InForce(u64),
-    /// It serves a share.
-    OnTrial(u64),
-}
-
 impl Reloader {
     /// Reads the policy again and puts it in force, if it differs from the one in force.
     pub(super) async fn reload(&mut self, trigger: Trigger) -> ReloadOutcome {
         let mut phases = Phases::default();
-        let result = match self.read(&mut phases).await {
+        let loaded = match self.read(&mut phases).await {
+            Ok(loaded) if self.is_pinned_against(&loaded, trigger) => {
+                // They can be served, but are not wanted.
+                self.handle.set_degraded(None);
+                return self.unchanged(trigger);
+            }
             Ok(loaded) if self.is_current(&loaded) => {
                 let reason = Some("the policy in force was read again".to_owned());
                 self.end_rollout(RolloutEvent::Replaced, reason).await;
+                self.follow_files();
                 return self.unchanged(trigger);
             }
-            Ok(loaded) if self.is_known_candidate(&loaded.digest, trigger) => return self.unchanged(trigger),
-            Ok(loaded) => self.swap(loaded, trigger, &mut phases).await,
-            Err(rejected) => Err(rejected),
+            Ok(loaded) if self.is_on_trial(&loaded) => return self.unchanged(trigger),
+            Ok(loaded) => loaded,
+            Err(rejected) => return self.tell(Err(rejected), trigger, phases),
         };
-        self.tell(result, trigger, phases)
+        let (digest, files) = (hexadecimal(&loaded.digest), Arc::clone(&loaded.files));
+        let blueprint = match self.ready(loaded, &mut phases).await {
+            Ok(blueprint) => blueprint,
+            Err(rejected) => return self.tell(Err(rejected), trigger, phases),
+        };
+        if let Some(plan) = blueprint.policy.rollout.clone() {
+            return self.begin_rollout(blueprint, files, plan, trigger, phases).await;
+        }
+        let generation = self.put_in_force(blueprint, trigger, &mut phases).await;
+        self.keep(generation, digest, files, trigger);
+        self.tell(Ok(generation), trigger, phases)
     }
 
-    /// Puts a policy in force that was read already.
-    pub(super) async fn apply(&mut self, loaded: Loaded, trigger: Trigger, parse: Duration) -> ReloadOutcome {
-        let mut phases = Phases { parse: Some(parse), ..Phases::default() };
-        let result = self.swap(loaded, trigger, &mut phases).await;
-        self.tell(result, trigger, phases)
+    /// What the policy's files say is in force: the history keeps it, and no rollback holds any more.
+    pub(super) fn keep(&self, generation: u64, digest: String, files: Arc<[KeptFile]>, trigger: Trigger) {
+        self.follow_files();
+        let trigger = trigger.as_str().to_owned();
+        self.history.record(EventKind::Applied {
+            generation,
+            digest: digest.clone(),
+            trigger: trigger.clone(),
+        });
+        self.history.in_force(Applied { generation, digest, trigger }, Some(files), None);
     }
 
     /// Puts the policy in force once more, with code that was compiled harder meanwhile.
@@ -64,6 +78,15 @@ impl Reloader {
         };
         let mut phases = Phases::default();
         let result = self.swap(same, Trigger::Recompiled, &mut phases).await;
+        if let Ok(generation) = result {
+            let (digest, trigger) = (hexadecimal(&current.digest), Trigger::Recompiled.as_str().to_owned());
+            self.history.record(EventKind::Applied {
+                generation,
+                digest: digest.clone(),
+                trigger: trigger.clone(),
+            });
+            self.history.in_force(Applied { generation, digest, trigger }, None, self.history.pin());
+        }
         self.tell(result, Trigger::Recompiled, phases);
     }
 
@@ -79,12 +102,18 @@ impl Reloader {
 
     /// From a policy to a generation in force: its number. All before the commit can fail and then
     /// has changed nothing.
-    async fn swap(
+    pub(super) async fn swap(
         &mut self,
         loaded: Loaded,
         trigger: Trigger,
         phases: &mut Phases,
-    ) -> Result<Swapped, Rejected> {
+    ) -> Result<u64, Rejected> {
+        let blueprint = self.ready(loaded, phases).await?;
+        Ok(self.put_in_force(blueprint, trigger, phases).await)
+    }
+
+    /// From a policy to a generation that every worker has prepared.
+    async fn ready(&self, loaded: Loaded, phases: &mut Phases) -> Result<Arc<Blueprint>, Rejected> {
         self.watch(files::of(&self.source, &loaded.policy.inputs, self.current_policy()));
         if let Some(current) = &self.current {
             immutable::check(&current.policy, &loaded.policy)?;
@@ -96,14 +125,20 @@ impl Reloader {
         let blueprint = self.blueprint(loaded, modules, self.current.clone()).await?;
         self.workers.prepare(&blueprint, Beside::Current).await?;
         phases.prepare = Some(begun.elapsed());
+        Ok(blueprint)
+    }
+
+    /// Commits what every worker has prepared; a trial ends.
+    async fn put_in_force(
+        &mut self,
+        blueprint: Arc<Blueprint>,
+        trigger: Trigger,
+        phases: &mut Phases,
+    ) -> u64 {
         let number = blueprint.number;
-        if let Some(plan) = self.plan(&blueprint, trigger) {
-            self.begin_rollout(blueprint, plan, trigger, *phases).await;
-            return Ok(Swapped::OnTrial(number));
-        }
         self.end_rollout(RolloutEvent::Replaced, Some(format!("generation {number} came"))).await;
         phases.commit = Some(self.workers.commit(number).await.took);
-        Ok(Swapped::InForce(self.committed(blueprint, trigger, *phases)))
+        self.committed(blueprint, trigger, *phases)
     }
 
     pub(super) async fn compile(
@@ -148,7 +183,7 @@ impl Reloader {
     ) -> Result<Arc<Blueprint>, Rejected> {
         let shared = Arc::clone(&self.shared);
         let current = self.current.as_ref().map_or(0, |current| current.number);
-        let number = current.max(self.rollouts.highest) + 1;
+        let number = (current.max(self.rollouts.highest) + 1).max(self.history.next_number());
         let built = spawn_blocking(move || {
             Blueprint::new(number, loaded, modules, beside.as_deref(), &shared.metrics)
         });
@@ -188,29 +223,31 @@ impl Reloader {
         log_applied(generation, trigger, phases);
     }
 
-    fn tell(&self, result: Result<Swapped, Rejected>, trigger: Trigger, phases: Phases) -> ReloadOutcome {
+    pub(super) fn tell(
+        &self,
+        result: Result<u64, Rejected>,
+        trigger: Trigger,
+        phases: Phases,
+    ) -> ReloadOutcome {
         count_phases(&phases, &self.shared);
         match result {
-            Ok(Swapped::InForce(generation)) => {
+            Ok(generation) => {
                 self.tell_applied(generation, trigger, &phases);
                 ReloadOutcome::Applied { generation, phases }
-            }
-            Ok(Swapped::OnTrial(generation)) => {
-                self.handle.unchanged();
-                let base = self.current.as_ref().map_or(0, |current| current.number);
-                ReloadOutcome::OnTrial { generation, base, phases }
             }
             Err(rejected) => {
                 self.shared.metrics.control().swap(SwapOutcome::Refused);
                 let refusal = rejected.into_refusal(self.current.as_ref().map(|current| current.number));
                 log_refused(&refusal, trigger);
+                let (generation, trigger_name) = (refusal.generation, trigger.as_str().to_owned());
+                self.history.record(EventKind::refused(generation, trigger_name, &refusal.message));
                 self.handle.refused(refusal.clone(), trigger);
                 ReloadOutcome::Refused(refusal)
             }
         }
     }
 
-    fn unchanged(&self, trigger: Trigger) -> ReloadOutcome {
+    pub(super) fn unchanged(&self, trigger: Trigger) -> ReloadOutcome {
         let generation = self.current.as_ref().map_or(0, |current| current.number);
         self.shared.metrics.control().swap(SwapOutcome::Unchanged);
         self.handle.unchanged();
@@ -218,16 +255,16 @@ impl Reloader {
         ReloadOutcome::Unchanged { generation }
     }
 
-    fn is_current(&self, loaded: &Loaded) -> bool {
+    pub(super) fn is_current(&self, loaded: &Loaded) -> bool {
         self.current.as_ref().is_some_and(|current| current.digest == loaded.digest)
     }
 
-    fn current_policy(&self) -> Option<&Policy> {
+    pub(super) fn current_policy(&self) -> Option<&Policy> {
         self.current.as_ref().map(|current| &current.policy)
     }
 
     /// A set is told as a change once, so it is sent only if it differs.
-    fn watch(&self, files: super::WatchSet) {
+    pub(super) fn watch(&self, files: super::WatchSet) {
         self.files.send_if_modified(|watched| {
             let differs = *watched != files;
             *watched = files;

@@ -5,32 +5,32 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::policy::Policy;
-use crate::policy::listener::ListenerId;
+use crate::policy::listener::{AdminListener, ListenerId};
 
 /// A policy asks for other sockets than the process has.
 #[derive(Debug, Default, PartialEq, Eq, thiserror::Error)]
 pub(super) struct Immutable {
     added: Vec<SocketAddr>,
     removed: Vec<SocketAddr>,
-    admin: Option<Admin>,
+    admin: Option<Box<Admin>>,
 }
 
 /// The admin API's address before and after.
 #[derive(Debug, PartialEq, Eq)]
 struct Admin {
-    old: Option<SocketAddr>,
-    new: Option<SocketAddr>,
+    old: Option<AdminListener>,
+    new: Option<AdminListener>,
 }
 
 /// Whether `new` keeps the sockets of `old`; their order in the policy means nothing.
 pub(super) fn check(old: &Policy, new: &Policy) -> Result<(), Immutable> {
     let addresses = |policy: &Policy| ListenerId::all(&policy.listeners).into_iter().collect::<BTreeSet<_>>();
-    let admin = |policy: &Policy| policy.admin.as_ref().map(|admin| admin.address);
+    let admin = |policy: &Policy| policy.admin.clone();
     let (before, after) = (addresses(old), addresses(new));
     let changes = Immutable {
         added: after.difference(&before).map(|id| id.address).collect(),
         removed: before.difference(&after).map(|id| id.address).collect(),
-        admin: (admin(old) != admin(new)).then(|| Admin { old: admin(old), new: admin(new) }),
+        admin: (admin(old) != admin(new)).then(|| Box::new(Admin { old: admin(old), new: admin(new) })),
     };
     if changes == Immutable::default() { Ok(()) } else { Err(changes) }
 }
@@ -44,15 +44,18 @@ impl fmt::Display for Immutable {
                 separator = ", ";
             }
         }
-        if let Some(Admin { old, new }) = &self.admin {
-            write!(f, "{separator}admin address {} instead of {}", shown(*new), shown(*old))?;
+        if let Some(Admin { old, new }) = self.admin.as_deref() {
+            write!(f, "{separator}admin address {} instead of {}", shown(new.as_ref()), shown(old.as_ref()))?;
         }
         f.write_str("; restart the gateway for that")
     }
 }
 
-fn shown(address: Option<SocketAddr>) -> String {
-    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
+fn shown(admin: Option<&AdminListener>) -> String {
+    let Some(AdminListener { address, unix }) = admin else { return "none".to_owned() };
+    let address = address.map(|address| address.to_string());
+    let unix = unix.as_ref().map(|path| format!("unix:{}", path.display()));
+    address.into_iter().chain(unix).collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]

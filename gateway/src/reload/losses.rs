@@ -76,8 +76,10 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
+    use super::super::{First, Origin};
     use super::*;
     use crate::generation::modules::ModuleStore;
+    use crate::history::History;
     use crate::policy;
     use crate::telemetry::access_log::{AccessLog, Sink};
     use crate::telemetry::metrics::Metrics;
@@ -117,10 +119,13 @@ mod tests {
             connection_numbers: AtomicU64::new(1),
         });
         let workers = Workers::start(NonZeroUsize::MIN, &loaded.policy.listeners, &shared).unwrap();
-        let store = ModuleStore::open(&folder.path().join("cache")).unwrap();
+        let store = Arc::new(ModuleStore::open(&folder.path().join("cache")).unwrap());
         let metrics = Arc::clone(&shared.metrics);
-        let (mut reloader, handle) = Reloader::new(folder.path().join("policy.yaml"), workers, store, shared);
-        reloader.start(loaded, Duration::ZERO).await.unwrap();
+        let source = folder.path().join("policy.yaml");
+        let history = History::open(None, &source, NonZeroUsize::MIN, Arc::clone(&metrics));
+        let (mut reloader, handle) = Reloader::new(source, workers, store, shared, Arc::new(history));
+        let first = First { loaded, parse: Duration::ZERO, origin: Origin::Files };
+        reloader.start(first).await.unwrap();
         let workers = Arc::clone(&reloader.workers);
         let mut running = tokio::spawn(reloader.run(std::future::pending()));
         for restarts in 1..=REPLACED_MAX {

@@ -14,6 +14,9 @@
 //!
 //! A failure in 1 to 4 leaves everything as it was.
 //!
+//! What came of each attempt is kept (`history`): the gateway can go back, and start without its files
+//! (`rollback`).
+//!
 //! A policy with `rollout` is on trial between prepare and commit: it serves a share of the traffic, which
 //! grows, and is taken back if it goes badly ([`rollout`]).
 //!
@@ -31,6 +34,7 @@ mod losses;
 mod optimise;
 mod rejected;
 mod request;
+mod rollback;
 mod rollout;
 mod shadow;
 mod status;
@@ -51,15 +55,18 @@ use self::request::{Batch, Inbox};
 use self::rollout::Rollouts;
 use self::shadow::Shadowing;
 use self::watch::WatchSet;
-use crate::admin::{Phases, Refusal, ReloadOutcome, Trigger};
+use crate::admin::{Phases, Refusal, ReloadOutcome};
 use crate::generation::blueprint::Blueprint;
 use crate::generation::modules::ModuleStore;
-use crate::policy::{Loaded, Policy};
+use crate::history::History;
+use crate::policy::Policy;
 use crate::telemetry::metrics::SwapPhase;
 use crate::worker::{Shared, Workers};
 
 pub use self::losses::Lost;
+pub use self::rejected::summary;
 pub use self::request::Asked;
+pub use self::rollback::{First, Origin};
 pub use self::status::Handle;
 
 /// Why a gateway that serves `old` would refuse `new` whatever it says: what a policy asks for that
@@ -81,6 +88,7 @@ pub struct Reloader {
     workers: Arc<Workers>,
     store: Arc<ModuleStore>,
     shared: Arc<Shared>,
+    history: Arc<History>,
     handle: Arc<Handle>,
     current: Option<Arc<Blueprint>>,
     rollouts: Rollouts,
@@ -109,24 +117,26 @@ impl Reloader {
     pub fn new(
         source: PathBuf,
         workers: Workers,
-        store: ModuleStore,
+        store: Arc<ModuleStore>,
         shared: Arc<Shared>,
+        history: Arc<History>,
     ) -> (Self, Arc<Handle>) {
         let (asking, asked) = mpsc::channel(request::WAITING_MAX);
         let (changes, changed) = mpsc::channel(1);
         let (faster, recompiled) = mpsc::channel(1);
         let (files, watched) = tokio_watch::channel(WatchSet::default());
         let (slow_modules, slow) = tokio_watch::channel(Vec::new());
-        let store = Arc::new(store);
         let mut helpers = JoinSet::new();
         helpers.spawn(watch::watch(watched, changes));
         helpers.spawn(optimise::optimise(Arc::clone(&store), slow, faster));
-        let handle = Arc::new(Handle::new(source.clone(), workers.count(), Arc::clone(&shared), asking));
+        let (count, kept) = (workers.count(), Arc::clone(&history));
+        let handle = Arc::new(Handle::new(source.clone(), count, Arc::clone(&shared), asking, kept));
         let reloader = Self {
             source,
             workers: Arc::new(workers),
             store,
             shared,
+            history,
             handle: Arc::clone(&handle),
             current: None,
             rollouts: Rollouts::default(),
@@ -141,17 +151,22 @@ impl Reloader {
         (reloader, handle)
     }
 
-    /// Puts the first policy in force, whose reading took `parse`.
+    /// Puts the first policy in force.
     ///
     /// # Errors
     /// Why it cannot be; there is no generation then, and no request is served.
-    pub async fn start(&mut self, first: Loaded, parse: Duration) -> Result<(), Refusal> {
-        match self.apply(first, Trigger::Start, parse).await {
+    pub async fn start(&mut self, first: First) -> Result<(), Refusal> {
+        match self.apply(first).await {
             ReloadOutcome::Refused(refusal) => Err(refusal),
             ReloadOutcome::Applied { .. }
             | ReloadOutcome::OnTrial { .. }
             | ReloadOutcome::Unchanged { .. } => Ok(()),
         }
+    }
+
+    /// Ends the workers of a gateway that could not start; it may start again with other sockets.
+    pub async fn abandon(self) {
+        self.workers.drain(Duration::ZERO).await;
     }
 
     /// Answers requests to reload until `stop`, and gives the workers back. A swap that runs then is
@@ -223,6 +238,10 @@ impl Reloader {
                 // A client that went away needs no answer.
                 let _ = waiting.send(outcome.clone());
             }
+        }
+        for (to, waiting) in batch.roll_backs {
+            // As above.
+            let _ = waiting.send(self.roll_back(to).await);
         }
         if batch.recompiled {
             self.take_faster_code().await;

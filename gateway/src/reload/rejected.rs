@@ -9,6 +9,7 @@ use crate::admin::{Refusal, RefusalKind};
 use crate::generation::BuildError;
 use crate::generation::canary::CanaryError;
 use crate::generation::modules::FilterFaults;
+use crate::history::DiskError;
 use crate::policy::Diagnostics;
 use crate::policy::diagnostics::Severity;
 use crate::worker::PrepareError;
@@ -26,6 +27,10 @@ pub(super) enum Rejected {
     Canary(#[from] CanaryError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    #[error("{}", not_kept(*.to, .kept))]
+    NotKept { to: Option<u64>, kept: Vec<u64> },
+    #[error("the kept policy cannot be read: {0}")]
+    Kept(#[from] DiskError),
     #[error("a task of the reload failed: {0}")]
     Task(#[from] JoinError),
 }
@@ -42,17 +47,34 @@ impl Rejected {
         match self {
             Self::Policy(_) => RefusalKind::Invalid,
             Self::Immutable(_) => RefusalKind::Immutable,
+            Self::NotKept { .. } => RefusalKind::NotKept,
             Self::Modules(faults) | Self::Canary(CanaryError::Faults(faults)) if faults.are_of_policy() => {
                 RefusalKind::Invalid
             }
             Self::Prepare(PrepareError::Build(BuildError::Filter { .. })) => RefusalKind::Invalid,
-            Self::Modules(_) | Self::Canary(_) | Self::Prepare(_) | Self::Task(_) => RefusalKind::Internal,
+            Self::Modules(_) | Self::Canary(_) | Self::Prepare(_) | Self::Kept(_) | Self::Task(_) => {
+                RefusalKind::Internal
+            }
+        }
+    }
+}
+
+fn not_kept(to: Option<u64>, kept: &[u64]) -> String {
+    let which = match to {
+        Some(to) => format!("the policy of generation {to} is not kept"),
+        None => "there is no policy before the one in force".to_owned(),
+    };
+    match kept {
+        [] => format!("{which}; none is kept"),
+        kept => {
+            let numbers: Vec<String> = kept.iter().map(u64::to_string).collect();
+            format!("{which}; kept are {}", numbers.join(", "))
         }
     }
 }
 
 /// The first error, and how many more there are.
-fn summary(diagnostics: &Diagnostics) -> String {
+pub fn summary(diagnostics: &Diagnostics) -> String {
     let mut errors = diagnostics.list.iter().filter(|finding| finding.severity == Severity::Error);
     let Some(first) = errors.next() else { return "the policy is wrong".to_owned() };
     let place = match first.position {

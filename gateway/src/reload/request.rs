@@ -18,6 +18,13 @@ pub enum Asked {
     Signal,
     /// `POST /policy/reload`, which wants to know how it ends.
     Admin(oneshot::Sender<ReloadOutcome>),
+    /// `POST /policy/rollback`, likewise.
+    RollBack {
+        /// The generation; `None`: the one before.
+        to: Option<u64>,
+        /// Who wants to know.
+        waiting: oneshot::Sender<ReloadOutcome>,
+    },
     /// `POST /policy/rollout/…`.
     Rollout(RolloutOrder, Steered),
     /// `/policy/shadow`.
@@ -37,6 +44,8 @@ pub(super) struct Batch {
     pub(super) reread: Option<Trigger>,
     /// Who wants to know.
     pub(super) waiting: Vec<oneshot::Sender<ReloadOutcome>>,
+    /// Where to go back to, one after the other, and who wants to know.
+    pub(super) roll_backs: Vec<(Option<u64>, oneshot::Sender<ReloadOutcome>)>,
     /// What was asked of a rollout. It comes before all else.
     pub(super) orders: Vec<(RolloutOrder, Steered)>,
     /// Policies to be taken into shadow, in order.
@@ -97,6 +106,7 @@ impl Batch {
                 self.waiting.push(waiting);
                 self.read_again(Trigger::Admin);
             }
+            Asked::RollBack { to, waiting } => self.roll_backs.push((to, waiting)),
         }
     }
 

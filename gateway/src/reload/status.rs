@@ -6,20 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
 use super::request::Asked;
 use super::shadow::Shown;
 use crate::admin::{
-    Begun, Control, EndpointStatus, FilterState, FilterStatus, GenerationStatus, NotRecorded, NotShadowed,
-    NotSteered, Readiness, Refusal, RefusalKind, RejectedStatus, ReloadOutcome, RolloutOrder, RolloutReport,
-    ShadowOrder, ShadowReport, Status, Trigger, UpstreamStatus,
+    Begun, Control, Degraded, EndpointStatus, FilterState, FilterStatus, GenerationStatus, NotRecorded,
+    NotShadowed, NotSteered, Readiness, Refusal, RefusalKind, RejectedStatus, ReloadOutcome, RolloutOrder,
+    RolloutReport, ShadowOrder, ShadowReport, Status, Trigger, UpstreamStatus,
 };
+use crate::explain::{self, Comparison, Inquiry, QuestionError, Report};
 use crate::filter::record::Wanted;
 use crate::generation::blueprint::Blueprint;
+use crate::history::{History, Overview, Record};
 use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Filter, FilterKind};
 use crate::policy::listener::Service;
 use crate::policy::upstream::{Endpoint, Upstream};
+use crate::policy::{self, Diagnostics, KeptFile};
 use crate::telemetry::Timestamp;
 use crate::worker::Shared;
 
@@ -30,6 +34,7 @@ pub struct Handle {
     workers: usize,
     shared: Arc<Shared>,
     asking: mpsc::Sender<Asked>,
+    history: Arc<History>,
     board: Mutex<Board>,
 }
 
@@ -38,6 +43,7 @@ pub struct Handle {
 struct Board {
     is_draining: bool,
     current: Option<Current>,
+    degraded: Option<Degraded>,
     retiring: usize,
     last_error: Option<RejectedStatus>,
     rollout: RolloutReport,
@@ -57,9 +63,10 @@ impl Handle {
         workers: usize,
         shared: Arc<Shared>,
         asking: mpsc::Sender<Asked>,
+        history: Arc<History>,
     ) -> Self {
         let board = Mutex::default();
-        Self { source, started: Timestamp::now(), workers, shared, asking, board }
+        Self { source, started: Timestamp::now(), workers, shared, asking, history, board }
     }
 
     /// Asks for the policy to be read again; how that ends is logged and shown by the status.
@@ -133,6 +140,32 @@ impl Handle {
         self.board().shadow = shown;
     }
 
+    fn blueprint(&self) -> Option<Arc<Blueprint>> {
+        self.board().current.as_ref().map(|current| Arc::clone(&current.blueprint))
+    }
+
+    /// A kept policy stands in for the policy's files, or no more.
+    pub(super) fn set_degraded(&self, degraded: Option<Degraded>) {
+        self.shared.metrics.control().degraded.set(i64::from(degraded.is_some()));
+        self.board().degraded = degraded;
+    }
+
+    /// Asks, and waits for the answer.
+    async fn ask(&self, ask: impl FnOnce(oneshot::Sender<ReloadOutcome>) -> Asked) -> ReloadOutcome {
+        let (waiting, outcome) = oneshot::channel();
+        if self.asking.send(ask(waiting)).await.is_ok()
+            && let Ok(outcome) = outcome.await
+        {
+            return outcome;
+        }
+        ReloadOutcome::Refused(Refusal {
+            kind: RefusalKind::Internal,
+            generation: self.generation(),
+            message: "the gateway is shutting down".to_owned(),
+            diagnostics: None,
+        })
+    }
+
     pub(super) fn set_rollout(&self, report: RolloutReport) {
         let old = std::mem::replace(&mut self.board().rollout, report);
         // Freed after the lock.
@@ -186,18 +219,39 @@ impl Handle {
 
 impl Control for Handle {
     async fn reload(&self) -> ReloadOutcome {
-        let (waiting, outcome) = oneshot::channel();
-        if self.asking.send(Asked::Admin(waiting)).await.is_ok()
-            && let Ok(outcome) = outcome.await
-        {
-            return outcome;
-        }
-        ReloadOutcome::Refused(Refusal {
-            kind: RefusalKind::Internal,
-            generation: self.generation(),
-            message: "the gateway is shutting down".to_owned(),
-            diagnostics: None,
-        })
+        self.ask(Asked::Admin).await
+    }
+
+    async fn roll_back(&self, to: Option<u64>) -> ReloadOutcome {
+        self.ask(|waiting| Asked::RollBack { to, waiting }).await
+    }
+
+    fn history(&self) -> Overview {
+        self.history.overview()
+    }
+
+    async fn explain(&self, inquiry: Inquiry, nearest: usize) -> Option<Result<Report, QuestionError>> {
+        let blueprint = self.blueprint()?;
+        let told = spawn_blocking(move || explain::explain(&blueprint.policy, &inquiry, nearest));
+        told.await.ok()
+    }
+
+    async fn compare(
+        &self,
+        source: PathBuf,
+        files: Vec<KeptFile>,
+    ) -> Option<Result<Comparison, Diagnostics>> {
+        let blueprint = self.blueprint()?;
+        let told = spawn_blocking(move || {
+            let new = policy::load_kept(&source, &files)?.policy;
+            let refused = super::refusal(&blueprint.policy, &new);
+            Ok(Comparison::between(&blueprint.policy, &new, refused))
+        });
+        told.await.ok()
+    }
+
+    fn kept(&self, number: u64) -> Option<Arc<Record>> {
+        self.history.find(Some(number)).ok()
     }
 
     fn shadow(&self) -> ShadowReport {
@@ -234,6 +288,9 @@ impl Control for Handle {
             workers: self.workers,
             generation: current.map(|current| current.status.clone()),
             generations_retiring: board.retiring,
+            degraded: board.degraded.clone(),
+            pinned: self.history.pin(),
+            history: self.history.summary(),
             rollout: board.rollout.running.clone(),
             last_error: board.last_error.clone(),
             filters: filters.map(|filter| self.filter_status(filter, routes(filter))).collect(),
@@ -249,6 +306,7 @@ impl Control for Handle {
         let board = self.board();
         match &board.current {
             _ if board.is_draining => Readiness::Draining,
+            Some(_) if board.degraded.is_some() => Readiness::Degraded,
             Some(_) => Readiness::Ready,
             None => Readiness::Starting,
         }

@@ -47,7 +47,7 @@ impl Default for Options {
 /// A running gateway; killed when dropped.
 pub struct Gateway {
     child: Child,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
     listeners: Vec<SocketAddr>,
@@ -82,17 +82,41 @@ impl Gateway {
     /// Runs a policy that names its own sockets; it must have an admin API.
     pub fn start_whole(text: &str, options: &Options) -> Self {
         let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("policy.yaml"), text).unwrap();
+        Self::start_in(Arc::new(folder), options, &[])
+    }
+
+    /// Ends it by this signal, and starts another in its folder with what it left there.
+    pub fn restart(self, signal: Signal, options: &Options, args: &[&str]) -> Self {
+        let folder = Arc::clone(&self.folder);
+        self.signal(signal);
+        drop(self.wait());
+        Self::start_in(folder, options, args)
+    }
+
+    /// Runs the policy of a folder, with more on its command line.
+    pub fn start_in(folder: Arc<TempDir>, options: &Options, args: &[&str]) -> Self {
+        let mut gateway = Self::spawn(folder, options, args);
+        gateway.wait_until_serving();
+        gateway
+    }
+
+    /// The same without waiting until it serves; there are no addresses yet.
+    pub fn spawn(folder: Arc<TempDir>, options: &Options, args: &[&str]) -> Self {
         let policy = folder.path().join("policy.yaml");
-        std::fs::write(&policy, text).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .arg("run")
             .arg(&policy)
             .args(["--workers", &options.workers.to_string(), "--log-format", "json", "--log", options.log])
             .arg("--cache-dir")
             .arg(guest::cache_dir())
+            .arg("--state-dir")
+            .arg(folder.path().join("state"))
             .arg("--access-log")
             .arg(folder.path().join("access.log"))
+            .args(args)
             .env_remove("TOLLGATE_LOG")
+            .env_remove("TOLLGATE_STATE_DIR")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -100,10 +124,7 @@ impl Gateway {
             .unwrap();
         let log = Arc::default();
         let reader = Some(read_log(child.stderr.take().unwrap(), Arc::clone(&log)));
-        let mut gateway =
-            Self { child, folder, log, reader, listeners: Vec::new(), admin: ([0; 4], 0).into() };
-        gateway.wait_until_serving();
-        gateway
+        Self { child, folder, log, reader, listeners: Vec::new(), admin: ([0; 4], 0).into() }
     }
 
     fn wait_until_serving(&mut self) {
@@ -158,6 +179,11 @@ impl Gateway {
         self.folder.path()
     }
 
+    /// The same, to be used when the gateway is gone.
+    pub fn shared_folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
     /// Puts another policy into the place of the first, in one step.
     pub fn write_policy(&self, rest: &str) {
         self.write_whole(&format!("{PREAMBLE}{rest}"));
@@ -177,6 +203,18 @@ impl Gateway {
             self.admin
         );
         Client::connect(self.admin).ask(request)
+    }
+
+    /// A command of the same program for this gateway: its exit code, and what it said.
+    pub fn command(&self, args: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(args)
+            .env("TOLLGATE_STATE_DIR", self.folder.path().join("state"))
+            .env_remove("TOLLGATE_ADMIN")
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
     }
 
     /// `GET` of the admin API.

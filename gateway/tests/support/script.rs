@@ -43,7 +43,7 @@ pub fn try_policy(policy: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .arg("run")
         .arg(&path)
-        .args(["--workers", "1", "--cache-dir"])
+        .args(["--workers", "1", "--state-dir", "off", "--cache-dir"])
         .arg(guest::cache_dir())
         .output()
         .unwrap();

@@ -76,7 +76,8 @@ impl Stage {
             start("the demo upstream", &["upstream", "--listen", &listen], folder.path(), "upstream.log")?;
         let access_log = folder.path().join("access.log");
         let (path, access_log) = (copy.path().to_string_lossy(), access_log.to_string_lossy());
-        let arguments = ["run", &path, "--access-log", &access_log, "--log-format", "text"];
+        let arguments =
+            ["run", &path, "--access-log", &access_log, "--log-format", "text", "--state-dir", "off"];
         let gateway = start("the gateway", &arguments, folder.path(), "gateway.log")?;
         let mut stage = Self { gateway, upstream, address, admin, policy: copy, folder };
         stage.wait_ready(target).await?;
@@ -175,11 +176,12 @@ fn start(what: &'static str, args: &[&str], folder: &Path, log: &str) -> Result<
 /// Where the gateway, its admin API and its upstream listen.
 fn addresses(policy: &Policy) -> Result<(SocketAddr, SocketAddr, SocketAddr), StageError> {
     let listener = policy.listeners.first().ok_or(StageError::Unfit("a listener"))?;
-    let admin = policy.admin.as_ref().ok_or(StageError::Unfit("an admin address"))?;
+    let admin =
+        policy.admin.as_ref().and_then(|admin| admin.address).ok_or(StageError::Unfit("an admin address"))?;
     let endpoint = policy.upstreams.first().and_then(|upstream| upstream.endpoints.first());
     let endpoint = endpoint.ok_or(StageError::Unfit("an upstream"))?;
     let host = endpoint.host.parse().map_err(|_| StageError::Unfit("an upstream with an IP address"))?;
-    Ok((listener.address, admin.address, SocketAddr::new(host, endpoint.port)))
+    Ok((listener.address, admin, SocketAddr::new(host, endpoint.port)))
 }
 
 /// The gateway shares its port among its workers, so it would share it with a stranger too.

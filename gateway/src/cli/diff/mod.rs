@@ -2,14 +2,16 @@
 
 #[cfg(test)]
 mod tests;
-mod text;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use bytes::Bytes;
+use http::Method;
 
 use super::Exit;
-use crate::generation::difference::Difference;
+use super::remote::{self, Admin};
+use crate::admin::upload;
+use crate::explain::Comparison;
 use crate::policy::{self, Loaded};
 use crate::reload;
 
@@ -20,38 +22,54 @@ use crate::reload;
 /// length and digest only. Exit code 0 if nothing would change, 1 if something would.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  tollgate diff policy.yaml policy.new.yaml\n  \
+    tollgate diff @running policy.yaml\n  \
     git show HEAD:policy.yaml > old.yaml && tollgate diff old.yaml policy.yaml --json | jq .routes")]
 pub(super) struct Args {
-    /// The policy that serves.
+    /// The policy that serves; `@running`: that of a running gateway, which is asked on its Unix socket
+    /// (`admin.unix`).
     old: PathBuf,
     /// The policy that is to serve.
     new: PathBuf,
     /// Tell it as one JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    admin: Admin,
 }
 
-/// The form of `--json`.
-#[derive(Serialize)]
-struct Report<'d> {
-    /// Why a running gateway would refuse the new policy; `null` if it would not.
-    refused: Option<String>,
-    #[serde(flatten)]
-    difference: &'d Difference,
-}
+/// What stands for the policy of a running gateway.
+const RUNNING: &str = "@running";
 
 pub(super) fn diff(args: &Args) -> Exit {
+    if args.old.as_os_str() == RUNNING {
+        return diff_with_running(args);
+    }
     let (Some(old), Some(new)) = (load(&args.old), load(&args.new)) else { return Exit::BadPolicy };
-    let difference = Difference::between(&old.policy, &new.policy);
     let refused = reload::refusal(&old.policy, &new.policy);
-    let is_same = difference.is_empty() && refused.is_none();
-    let report = Report { refused, difference: &difference };
+    let comparison = Comparison::between(&old.policy, &new.policy, refused);
     match args.json {
         // Plain data with text keys: there is nothing in it that JSON could not say.
-        true => println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default()),
-        false => print!("{}", text::Text(&report)),
+        true => println!("{}", serde_json::to_string_pretty(&comparison).unwrap_or_default()),
+        false => print!("{comparison}"),
     }
-    if is_same { Exit::Done } else { Exit::Failed }
+    if comparison.is_empty() { Exit::Done } else { Exit::Failed }
+}
+
+/// The gateway compares, since it alone knows what its variables stand for.
+fn diff_with_running(args: &Args) -> Exit {
+    let Some(new) = load(&args.new) else { return Exit::BadPolicy };
+    let body = match upload::encode(&args.new, &new.files) {
+        Ok(body) => Bytes::from(body),
+        Err(error) => {
+            eprintln!("tollgate: the policy cannot be sent: {error}");
+            return Exit::CannotRun;
+        }
+    };
+    let format = if args.json { remote::Format::Json } else { remote::Format::Text };
+    match remote::ask(&args.admin, Method::POST, "/policy/diff", format, body) {
+        Ok(answer) => answer.print_verdict(),
+        Err(failure) => remote::failed(&failure),
+    }
 }
 
 fn load(path: &Path) -> Option<Loaded> {

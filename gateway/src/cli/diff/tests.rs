@@ -24,9 +24,8 @@ fn differ(old: &str, new: &str) -> (String, serde_json::Value) {
     std::fs::write(folder.path().join("guard.wasm"), MODULE).unwrap();
     let read = |text: &str| policy::parse(text, Path::new("p.yaml"), folder.path()).unwrap().policy;
     let (old, new) = (read(old), read(new));
-    let difference = Difference::between(&old, &new);
-    let report = Report { refused: reload::refusal(&old, &new), difference: &difference };
-    (text::Text(&report).to_string(), serde_json::to_value(&report).unwrap())
+    let comparison = Comparison::between(&old, &new, reload::refusal(&old, &new));
+    (comparison.to_string(), serde_json::to_value(&comparison).unwrap())
 }
 
 #[test]

@@ -1,24 +1,22 @@
 //! `tollgate explain`: which route a request would take, through what, and why not another.
 //!
-//! Order: the policy is read (`policy::load`), the request is made as the gateway would see it
-//! (`request`), every route is looked at ([`crate::route::explain`]), and what came of it is put into
-//! one report (`report`), which is printed as text (`text`) or JSON. Nothing is started or sent.
+//! By the policy of a file ([`crate::explain`] works it out, nothing is started or sent) or, for `@running`, by
+//! a running gateway, which is asked over its admin API.
 
-mod report;
-mod request;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use http::Method;
+use serde_json::json;
 
 use super::Exit;
+use super::remote::{self, Admin};
+use crate::explain::{Field, Inquiry, NEAREST, Text, explain as explain_request};
 use crate::policy;
-use report::Report;
-use request::{Field, Question};
 
 /// Say which route takes a request, through which filters, and why the others do not.
 ///
@@ -30,9 +28,10 @@ use request::{Field, Question};
 #[command(after_help = "Examples:\n  \
     tollgate explain policy.yaml GET http://api.example.com/v1/orders?format=full\n  \
     tollgate explain policy.yaml POST /v1/orders -H 'host: api.example.com' -H 'x-api-key: k'\n  \
+    tollgate explain @running GET http://api.example.com/v1/orders\n  \
     tollgate explain policy.yaml GET / --from 203.0.113.7 --json | jq .route.name")]
 pub(super) struct Args {
-    /// The policy: a file, or a folder of them.
+    /// The policy: a file, or a folder of them; `@running`: the policy of a running gateway.
     policy: PathBuf,
     /// The method, such as GET.
     method: Method,
@@ -50,12 +49,17 @@ pub(super) struct Args {
     /// Name every route, not only the nearest.
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    admin: Admin,
 }
 
-/// Routes that do not take the request and are named all the same.
-const NEAREST: usize = 8;
+/// What stands for the policy of a running gateway.
+const RUNNING: &str = "@running";
 
 pub(super) fn explain(args: &Args) -> Exit {
+    if args.policy.as_os_str() == RUNNING {
+        return ask_running(args);
+    }
     let loaded = match policy::load(&args.policy) {
         Ok(loaded) => loaded,
         Err(findings) => {
@@ -64,18 +68,40 @@ pub(super) fn explain(args: &Args) -> Exit {
         }
     };
     eprint!("{}", loaded.warnings);
-    let question = match Question::new(args, &loaded.policy.trusted_proxies) {
-        Ok(question) => question,
+    let nearest = if args.all { usize::MAX } else { NEAREST };
+    let report = match explain_request(&loaded.policy, &inquiry(args), nearest) {
+        Ok(report) => report,
         Err(error) => {
             eprintln!("tollgate: {error}");
             return Exit::Usage;
         }
     };
-    let report = Report::new(&loaded.policy, &question, if args.all { usize::MAX } else { NEAREST });
     match args.json {
         // Plain data with text keys: there is nothing in it that JSON could not say.
         true => println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default()),
-        false => print!("{}", text::Text(&report)),
+        false => print!("{}", Text(&report)),
     }
     if report.route.is_some() { Exit::Done } else { Exit::Failed }
+}
+
+fn inquiry(args: &Args) -> Inquiry {
+    let Args { method, url, headers, from, .. } = args;
+    Inquiry { method: method.clone(), url: url.clone(), headers: headers.clone(), from: *from }
+}
+
+fn ask_running(args: &Args) -> Exit {
+    let headers: Vec<String> = args.headers.iter().map(ToString::to_string).collect();
+    let question = json!({
+        "method": args.method.as_str(),
+        "url": args.url.to_string(),
+        "headers": headers,
+        "from": args.from,
+        "all": args.all,
+    });
+    let format = if args.json { remote::Format::Json } else { remote::Format::Text };
+    let body = Bytes::from(question.to_string());
+    match remote::ask(&args.admin, Method::POST, "/policy/explain", format, body) {
+        Ok(answer) => answer.print_verdict(),
+        Err(failure) => remote::failed(&failure),
+    }
 }

@@ -1,6 +1,7 @@
 use clap::Parser;
 
 use super::*;
+use crate::explain::Report;
 
 const POLICY: &str = r#"
 version: 1
@@ -33,12 +34,11 @@ struct Cli {
 fn report(args: &[&str]) -> Report {
     let loaded = policy::parse(POLICY, std::path::Path::new("p.yaml"), std::path::Path::new("")).unwrap();
     let args = Cli::try_parse_from(["explain", "p.yaml"].iter().chain(args)).unwrap().args;
-    let question = Question::new(&args, &loaded.policy.trusted_proxies).unwrap();
-    Report::new(&loaded.policy, &question, NEAREST)
+    explain_request(&loaded.policy, &inquiry(&args), NEAREST).unwrap()
 }
 
 fn text(args: &[&str]) -> String {
-    text::Text(&report(args)).to_string()
+    Text(&report(args)).to_string()
 }
 
 #[test]
@@ -89,7 +89,8 @@ fn the_nearest_come_first_with_the_reason() {
 fn what_the_gateway_would_refuse_is_told_so() {
     let refused = |args: &[&str]| {
         let args = Cli::try_parse_from(["explain", "p.yaml"].iter().chain(args)).unwrap().args;
-        Question::new(&args, &[]).unwrap_err().to_string()
+        let loaded = policy::parse(POLICY, std::path::Path::new("p.yaml"), std::path::Path::new("")).unwrap();
+        explain_request(&loaded.policy, &inquiry(&args), NEAREST).unwrap_err().to_string()
     };
     assert!(refused(&["GET", "/a/%2fb"]).contains("400"));
     assert!(refused(&["GET", "/", "-H", "host: a b"]).contains("400"));

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
-use super::{Exit, cache_dir};
+use super::{Exit, folders};
 use crate::generation::Compiled;
 use crate::generation::modules::{Fault, ModuleStore};
 use crate::policy;
@@ -59,7 +59,7 @@ struct CacheArgs {
 impl CacheArgs {
     /// The store of compiled modules; what is wrong is told.
     fn open(&self) -> Result<ModuleStore, Exit> {
-        let folder = cache_dir::choose(self.cache_dir.as_deref());
+        let folder = folders::cache(self.cache_dir.as_deref());
         ModuleStore::open(&folder)
             .map_err(|error| cannot(&format_args!("the cache of compiled modules cannot be used: {error}")))
     }

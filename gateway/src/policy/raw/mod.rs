@@ -64,6 +64,7 @@ pub(super) struct TcpForward {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     pub(super) address: Field<Address>,
+    pub(super) unix: Field<String>,
     pub(super) allow_remote: Field<bool>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -12,6 +13,8 @@ use super::place::Place;
 
 pub(super) const LISTENERS_MAX: usize = 64;
 const PROXIES_MAX: usize = 1_000;
+/// Bytes of a socket's path: what the system takes, less room for another name while it is made.
+const SOCKET_PATH_MAX: usize = 90;
 
 /// An address of a listener, and the index of the listener in the list.
 pub(super) type Address = (usize, SocketAddr);
@@ -36,7 +39,7 @@ pub(super) fn resolve(root: Place<'_>, raw: &raw::Policy) -> (Vec<Address>, Opti
         listeners.push((index, address));
     }
     let admin = raw.admin.given().and_then(|admin| resolve_admin(root.key("admin"), admin));
-    if let Some(AdminListener { address }) = admin
+    if let Some(AdminListener { address: Some(address), .. }) = admin
         && taken.contains_key(&address)
     {
         let problem = Problem::new(format!("`{address}` is a listener's address too"));
@@ -46,6 +49,10 @@ pub(super) fn resolve(root: Place<'_>, raw: &raw::Policy) -> (Vec<Address>, Opti
 }
 
 fn resolve_admin(place: Place<'_>, admin: &raw::Admin) -> Option<AdminListener> {
+    let unix = admin.unix.given().map(|path| socket_path(place.key("unix"), path));
+    if admin.address.is_absent() && unix.is_some() {
+        return Some(AdminListener { address: None, unix: unix.flatten() });
+    }
     let address = address(place, &admin.address)?;
     let allowed = admin.allow_remote.given().copied().unwrap_or(false);
     if !address.ip().is_loopback() && !allowed {
@@ -56,7 +63,17 @@ fn resolve_admin(place: Place<'_>, admin: &raw::Admin) -> Option<AdminListener> 
                 .help("it has no authentication; if that is what you want, add `allow_remote: true`"),
         );
     }
-    Some(AdminListener { address })
+    Some(AdminListener { address: Some(address), unix: unix.flatten() })
+}
+
+/// A relative path would depend on where the gateway is started.
+fn socket_path(place: Place<'_>, path: &str) -> Option<PathBuf> {
+    if Path::new(path).is_absolute() && path.len() <= SOCKET_PATH_MAX && !path.contains('\0') {
+        return Some(path.into());
+    }
+    let expected = format!("an absolute path of at most {SOCKET_PATH_MAX} bytes");
+    place.error(Problem::new("not a path for a socket").expected(expected).found(quoted(path)));
+    None
 }
 
 fn address(parent: Place<'_>, field: &Field<raw::Address>) -> Option<SocketAddr> {

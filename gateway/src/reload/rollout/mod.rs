@@ -12,11 +12,13 @@
 //! * faster code: the candidate takes it and begins its step anew; the policy in force gets it when the trial
 //!   has ended;
 //! * a worker that panics: the one in its place has both policies;
-//! * the end of the process: the trial ends with it. The policy that is found at the next start is put in
-//!   force whole, since there is none to compare it with.
+//! * a rollback: it is put in force whole, and the trial ends;
+//! * the end of the process: the trial ends with it. At the next start the gateway stands by the policy that
+//!   was in force, if that was kept on disk; else it puts what the files say in force whole.
 //!
-//! A policy that was taken back, or whose trial somebody ended, is known by its digest: files that change
-//! without changing it do not put it on trial again; a reload that is asked for does.
+//! A policy that is on trial, was taken back, or whose trial somebody ended, is known by its digest, as the pin
+//! of a rollback: as long as the files say just that, it is not put on trial again, but by a reload that is
+//! asked for.
 //!
 //! Limits: one trial at a time; [`NOTES_MAX`] events are kept.
 
@@ -31,12 +33,14 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::trial::Running;
 use self::trial::{Next, percent};
+use super::attempt::hexadecimal;
 use super::rejected::Rejected;
-use super::{Reloader, optimise};
-use crate::admin::{NotSteered, Phases, RolloutNote, RolloutOrder, Trigger};
+use super::{Reloader, count_phases, optimise};
+use crate::admin::{NotSteered, Phases, ReloadOutcome, RolloutNote, RolloutOrder, Trigger};
 use crate::generation::{Blueprint, Modules, Trial};
+use crate::history::{EventKind, Pin};
 use crate::policy::rollout::{Rollout, Share};
-use crate::policy::{Diagnostics, Loaded};
+use crate::policy::{Diagnostics, KeptFile, Loaded};
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::{RolloutEvent, SwapPhase};
 use crate::worker::Beside;
@@ -52,8 +56,6 @@ pub(super) struct Rollouts {
     pub(super) running: Option<Running>,
     /// The highest number that a generation on trial had.
     pub(super) highest: u64,
-    /// The policy that was taken back last.
-    taken_back: Option<[u8; 32]>,
     /// Whether the policy in force could have faster code.
     missed_faster_code: bool,
     notes: VecDeque<RolloutNote>,
@@ -61,30 +63,20 @@ pub(super) struct Rollouts {
 }
 
 impl Reloader {
-    /// How the policy is to come into force in steps, if it is. At the start, and when it comes back with
-    /// faster code, it is not.
-    pub(super) fn plan(&self, blueprint: &Blueprint, trigger: Trigger) -> Option<Rollout> {
-        self.current.as_ref()?;
-        match trigger {
-            Trigger::File | Trigger::Signal | Trigger::Admin => blueprint.policy.rollout.clone(),
-            Trigger::Start | Trigger::Recompiled => None,
-        }
-    }
-
-    /// Whether the policy is on trial, or was taken back and nobody asks for it again.
-    pub(super) fn is_known_candidate(&self, digest: &[u8; 32], trigger: Trigger) -> bool {
-        let is_running = self.rollouts.running.as_ref().is_some_and(|it| it.blueprint.digest == *digest);
-        is_running || trigger == Trigger::File && self.rollouts.taken_back == Some(*digest)
+    /// Whether the policy is the one on trial.
+    pub(super) fn is_on_trial(&self, loaded: &Loaded) -> bool {
+        self.rollouts.running.as_ref().is_some_and(|running| running.blueprint.digest == loaded.digest)
     }
 
     /// Puts a policy that every worker has prepared on trial.
     pub(super) async fn begin_rollout(
         &mut self,
         blueprint: Arc<Blueprint>,
+        files: Arc<[KeptFile]>,
         plan: Rollout,
         trigger: Trigger,
         phases: Phases,
-    ) {
+    ) -> ReloadOutcome {
         if self.rollouts.running.is_some() {
             let reason = format!("generation {} came", blueprint.number);
             self.end_rollout(RolloutEvent::Replaced, Some(reason)).await;
@@ -94,10 +86,22 @@ impl Reloader {
         self.show_new_limiters(&blueprint);
         self.workers.try_out(blueprint.number, &trial).await;
         self.rollouts.highest = blueprint.number;
-        self.rollouts.taken_back = None;
-        self.rollouts.running = Some(Running::begin(blueprint, plan, trial, base, (trigger, phases)));
+        let outcome = ReloadOutcome::OnTrial { generation: blueprint.number, base, phases };
+        self.rollouts.running = Some(Running::begin(blueprint, files, plan, trial, base, (trigger, phases)));
+        self.stand_by_base();
         self.look_for_slow_modules();
         self.note(RolloutEvent::Begun, None);
+        self.handle.unchanged();
+        count_phases(&phases, &self.shared);
+        outcome
+    }
+
+    /// As long as the policy's files say what is on trial, or was taken back, the gateway stands by the policy
+    /// in force: after a restart too.
+    fn stand_by_base(&self) {
+        let (Some(current), Some(running)) = (&self.current, &self.rollouts.running) else { return };
+        let to = current.number;
+        self.history.stand_by(Pin { to, files: Some(hexadecimal(&running.blueprint.digest)) });
     }
 
     /// Looks at the trial and does what is to be done.
@@ -137,12 +141,16 @@ impl Reloader {
     async fn promote(&mut self, reason: Option<String>) {
         let Some(running) = &self.rollouts.running else { return };
         let (blueprint, trigger) = (Arc::clone(&running.blueprint), running.trigger);
+        let files = Arc::clone(&running.files);
         let commit = self.workers.promote(blueprint.number).await.took;
         let phases = Phases { commit: Some(commit), ..running.phases };
         self.note(RolloutEvent::Promoted, reason);
         self.forget_running();
         self.shared.metrics.control().phase(SwapPhase::Commit, commit);
+        let digest = hexadecimal(&blueprint.digest);
         let generation = self.committed(blueprint, trigger, phases);
+        self.history.unpin();
+        self.keep(generation, digest, files, trigger);
         self.tell_applied(generation, trigger, &phases);
         self.show_rollout();
     }
@@ -154,8 +162,9 @@ impl Reloader {
         // Takes effect at once, however busy a worker is.
         running.trial.set_share(Share::NONE);
         self.workers.withdraw(blueprint.number).await;
-        if event != RolloutEvent::Replaced {
-            self.rollouts.taken_back = Some(blueprint.digest);
+        match event {
+            RolloutEvent::Replaced => self.history.unpin(),
+            _ => self.shared.metrics.control().pinned.set(1),
         }
         self.note(event, reason);
         self.forget_running();
@@ -245,6 +254,12 @@ impl Reloader {
         let Some(running) = &self.rollouts.running else { return };
         let (generation, share) = (running.blueprint.number, running.share());
         log(event, generation, &share.to_string(), reason.as_deref());
+        self.history.record(EventKind::Rollout {
+            generation,
+            digest: hexadecimal(&running.blueprint.digest),
+            step: event.as_str().to_owned(),
+            detail: told(share, reason.as_deref()),
+        });
         let metrics = self.shared.metrics.rollouts();
         metrics.event(event);
         metrics.set_share(share.hundredths());
@@ -273,6 +288,11 @@ impl Reloader {
 /// Whether any module of both is compiled otherwise.
 fn has_other_code(old: &Modules, new: &Modules) -> bool {
     new.iter().any(|(digest, code)| old.get(digest).is_none_or(|before| before.level != code.level))
+}
+
+/// For the history.
+fn told(share: Share, reason: Option<&str>) -> String {
+    reason.map_or_else(|| format!("at {share}"), |reason| format!("at {share}: {reason}"))
 }
 
 fn log(event: RolloutEvent, generation: u64, share: &str, reason: Option<&str>) {

@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 
 use crate::admin::{Control, ReloadOutcome};
 use crate::generation::modules::ModuleStore;
+use crate::history::History;
 use crate::policy;
-use crate::reload::Reloader;
+use crate::reload::{First, Origin, Reloader};
 use crate::telemetry::access_log::{AccessLog, Sink};
 use crate::telemetry::metrics::Metrics;
 use crate::worker::{Shared, Workers};
@@ -55,10 +56,12 @@ async fn the_worker_in_the_place_of_a_lost_one_has_both_policies() {
     });
     let loaded = policy::load(&source).unwrap();
     let workers = Workers::start(NonZeroUsize::MIN, &loaded.policy.listeners, &shared).unwrap();
-    let store = ModuleStore::open(&folder.path().join("cache")).unwrap();
+    let store = Arc::new(ModuleStore::open(&folder.path().join("cache")).unwrap());
     let metrics = Arc::clone(&shared.metrics);
-    let (mut reloader, handle) = Reloader::new(source.clone(), workers, store, shared);
-    reloader.start(loaded, Duration::ZERO).await.unwrap();
+    let history = History::open(None, &source, NonZeroUsize::MIN, Arc::clone(&metrics));
+    let (mut reloader, handle) = Reloader::new(source.clone(), workers, store, shared, Arc::new(history));
+    let first = First { loaded, parse: Duration::ZERO, origin: Origin::Files };
+    reloader.start(first).await.unwrap();
     let workers = Arc::clone(&reloader.workers);
     let running = tokio::spawn(reloader.run(std::future::pending()));
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::judge::{Departure, Enough, judge};
 use crate::admin::{Phases, RolloutStatus, Served, Trigger};
 use crate::generation::{Blueprint, Trial};
+use crate::policy::KeptFile;
 use crate::policy::rollout::{Rollout, Share, Step};
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::{RolloutMetrics, RolloutSide, Tally};
@@ -14,6 +15,8 @@ use crate::telemetry::metrics::{RolloutMetrics, RolloutSide, Tally};
 pub(in crate::reload) struct Running {
     pub(in crate::reload) blueprint: Arc<Blueprint>,
     pub(in crate::reload) trial: Arc<Trial>,
+    /// What it was read from, for the history.
+    pub(super) files: Arc<[KeptFile]>,
     pub(super) plan: Rollout,
     pub(super) trigger: Trigger,
     pub(super) phases: Phases,
@@ -49,6 +52,7 @@ impl Running {
     /// A rollout that begins now with its first step.
     pub(super) fn begin(
         blueprint: Arc<Blueprint>,
+        files: Arc<[KeptFile]>,
         plan: Rollout,
         trial: Arc<Trial>,
         base: u64,
@@ -60,6 +64,7 @@ impl Running {
         let running = Self {
             blueprint,
             trial,
+            files,
             plan,
             trigger,
             phases,

@@ -35,6 +35,12 @@ pub struct ControlMetrics {
     pub worker_restarts: Counter,
     /// The number of the generation in force.
     pub generation: Gauge,
+    /// 1 while a kept policy serves because the policy's own files cannot.
+    pub degraded: Gauge,
+    /// 1 while the gateway stands by a policy that it was told to go back to.
+    pub pinned: Gauge,
+    /// Attempts to write the history of the policy that failed.
+    pub history_failures: Counter,
     /// Generations replaced but still serving their last requests.
     pub generations_retiring: Gauge,
 }
@@ -98,6 +104,9 @@ impl Default for ControlMetrics {
             phases: std::array::from_fn(|_| Histogram::new(&SWAP_BOUNDS)),
             worker_restarts: Counter::default(),
             generation: Gauge::default(),
+            degraded: Gauge::default(),
+            pinned: Gauge::default(),
+            history_failures: Counter::default(),
             generations_retiring: Gauge::default(),
         }
     }
@@ -147,6 +156,17 @@ pub(super) fn encode_control(page: &mut Page<'_>, control: &ControlMetrics) -> f
     page.gauges("generation", "Number of the policy generation in force", |family| {
         family.single(control.generation.get())
     })?;
+    page.gauges("policy_degraded", "1 while a kept policy stands in for the policy's files", |family| {
+        family.single(control.degraded.get())
+    })?;
+    page.gauges("policy_pinned", "1 while a rollback holds, until the policy's files change", |family| {
+        family.single(control.pinned.get())
+    })?;
+    page.counters(
+        "policy_history_failures",
+        "Attempts to write the policy's history that failed",
+        |family| family.single(control.history_failures.get()),
+    )?;
     page.gauges("generations_retiring", "Old generations with requests left", |family| {
         family.single(control.generations_retiring.get())
     })?;

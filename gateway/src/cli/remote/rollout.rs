@@ -1,36 +1,33 @@
 //! `tollgate rollout`: a policy that comes into force in steps.
 
-use std::net::SocketAddr;
-
+use bytes::Bytes;
 use clap::ValueEnum;
 use http::Method;
 use serde_json::Value;
 
-use super::Exit;
-use super::ask::{AskError, ask};
+use super::{Admin, Exit, Failure, Format, ask, failed};
 
 /// Show or end the rollout of a policy in a running gateway.
 ///
 /// A policy with `rollout` serves a share of the traffic first. `status` shows how it fares beside the
 /// policy in force, `promote` puts it in force whole, `abort` takes it back. A policy that was taken back
-/// is tried again when its file changes, or by a reload that is asked for. Exit code 0: done; 2: no rollout
-/// is under way, or no gateway answers.
+/// is tried again when its files change, or by `tollgate reload`. Exit code 0: done; 1: no rollout is under
+/// way; 2: the gateway cannot be asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tollgate rollout status
-  tollgate rollout status --json | jq .running.candidate_served
+  tollgate rollout status --format json | jq .running.candidate_served
   tollgate rollout abort --admin 127.0.0.1:9901")]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// What to do.
     #[arg(value_enum)]
     order: Order,
-    /// The gateway's admin address, as its policy says.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
-    admin: SocketAddr,
-    /// Print what the gateway answers, in JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    admin: Admin,
+    /// How the answer is shown.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,42 +40,22 @@ enum Order {
     Abort,
 }
 
-/// Why it could not be done.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Ask(#[from] AskError),
-    #[error("{0}")]
-    Refused(String),
-    #[error("the gateway answers something else than a rollout: {0}")]
-    NotJson(#[from] serde_json::Error),
+pub(in crate::cli) fn rollout(args: &Args) -> Exit {
+    try_rollout(args).unwrap_or_else(|failure| failed(&failure))
 }
 
-pub(super) fn run(args: &Args) -> Exit {
-    match report(args) {
-        Ok(text) => {
-            print!("{text}");
-            Exit::Done
-        }
-        Err(failure) => {
-            eprintln!("tollgate: {failure}");
-            Exit::CannotRun
-        }
-    }
-}
-
-fn report(args: &Args) -> Result<String, Failure> {
+fn try_rollout(args: &Args) -> Result<Exit, Failure> {
     let (method, path) = match args.order {
         Order::Status => (Method::GET, "/policy/rollout"),
         Order::Promote => (Method::POST, "/policy/rollout/promote"),
         Order::Abort => (Method::POST, "/policy/rollout/abort"),
     };
-    let (status, body) = ask(args.admin, method, path)?;
-    if !status.is_success() {
-        return Err(Failure::Refused(String::from_utf8_lossy(&body).trim_end().to_owned()));
+    let answer = ask(&args.admin, method, path, args.format, Bytes::new())?;
+    if args.format == Format::Json || !answer.status.is_success() {
+        return Ok(answer.print());
     }
-    let report: Value = serde_json::from_slice(&body)?;
-    Ok(if args.json { format!("{report:#}\n") } else { text(&report) })
+    print!("{}", text(&answer.json()?));
+    Ok(Exit::Done)
 }
 
 /// For people: the policy on trial beside the one in force, and what happened lately.

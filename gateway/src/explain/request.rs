@@ -1,6 +1,7 @@
 //! The request in question, as the gateway would see it.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -8,7 +9,6 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use ipnet::IpNet;
 
-use super::Args;
 use crate::http::forwarded::{Peer, Trust, client_address};
 use crate::http::host::{self, HostError};
 use crate::http::path::{self, PathError};
@@ -16,11 +16,11 @@ use crate::route::RequestView;
 
 /// A header field of the command line.
 #[derive(Debug, Clone)]
-pub(in crate::cli) struct Field(HeaderName, HeaderValue);
+pub struct Field(HeaderName, HeaderValue);
 
 /// Why a command line makes no header field.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::cli) enum FieldError {
+pub enum FieldError {
     /// There is no colon.
     #[error("expected `name: value`")]
     NoColon,
@@ -30,6 +30,13 @@ pub(in crate::cli) enum FieldError {
     /// Not a value.
     #[error("the value holds a byte that header values must not")]
     Value,
+}
+
+/// As it is parsed.
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0, String::from_utf8_lossy(self.1.as_bytes()))
+    }
 }
 
 impl FromStr for Field {
@@ -45,13 +52,26 @@ impl FromStr for Field {
 
 /// Why the gateway would refuse the request before it looks for a route.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::cli) enum QuestionError {
+pub enum QuestionError {
     /// Its authority.
     #[error("the gateway would answer 400: {0}")]
     Host(#[from] HostError),
     /// Its path.
     #[error("the gateway would answer 400: {0}")]
     Path(#[from] PathError),
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Inquiry {
+    /// The method.
+    pub method: Method,
+    /// An absolute URL, or a path with a query.
+    pub url: Uri,
+    /// Header fields. Without `host` it is the URL's, else `localhost`.
+    pub headers: Vec<Field>,
+    /// The address at the other end of the connection.
+    pub from: IpAddr,
 }
 
 /// The request in question.
@@ -72,28 +92,28 @@ pub(super) struct Question {
 }
 
 impl Question {
-    pub(super) fn new(args: &Args, trusted: &[IpNet]) -> Result<Self, QuestionError> {
+    pub(super) fn new(inquiry: &Inquiry, trusted: &[IpNet]) -> Result<Self, QuestionError> {
         let mut headers = HeaderMap::new();
-        for Field(name, value) in &args.headers {
+        for Field(name, value) in &inquiry.headers {
             headers.append(name.clone(), value.clone());
         }
         if !headers.contains_key(HOST) {
-            headers.insert(HOST, host_field(&args.url)?);
+            headers.insert(HOST, host_field(&inquiry.url)?);
         }
-        let host = host::of_request(Version::HTTP_11, &args.url, &headers)?;
+        let host = host::of_request(Version::HTTP_11, &inquiry.url, &headers)?;
         let host = host.ok_or(HostError::Missing)?.name.into_owned();
-        let written = if args.url.path().is_empty() { "/" } else { args.url.path() };
+        let written = if inquiry.url.path().is_empty() { "/" } else { inquiry.url.path() };
         let (path, path_as_written) = match path::normalise(written)? {
             Cow::Borrowed(path) => (path.to_owned(), None),
             Cow::Owned(path) => (path, Some(written.to_owned())),
         };
-        let peer = Peer::new(args.from);
+        let peer = Peer::new(inquiry.from);
         let client = match peer.trust(trusted) {
             Trust::Trusted => client_address(peer.address(), &headers, trusted),
             Trust::Untrusted => peer.address(),
         };
-        let query = args.url.query().map(str::to_owned);
-        let method = args.method.clone();
+        let query = inquiry.url.query().map(str::to_owned);
+        let method = inquiry.method.clone();
         Ok(Self { method, host, path, path_as_written, query, headers, client, peer: peer.address() })
     }
 

@@ -1,16 +1,40 @@
-//! What would change, as text.
+//! What a reload from one policy to another would change, with what a running gateway would say to it.
 
 use std::fmt;
 
-use super::Report;
-use crate::generation::difference::{Change, ChangeKind, Kept, Setting};
+use serde::Serialize;
 
-/// A report for people: `+` comes, `-` goes, `~` is set otherwise, `.` uses something that is.
-pub(super) struct Text<'r>(pub(super) &'r Report<'r>);
+use crate::generation::difference::{Change, ChangeKind, Difference, Kept, Setting};
+use crate::policy::Policy;
 
-impl fmt::Display for Text<'_> {
+/// What would change.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// Why a running gateway would refuse the new policy; `null` if it would not.
+    pub refused: Option<String>,
+    /// What would change if it did not.
+    #[serde(flatten)]
+    pub difference: Difference,
+}
+
+impl Comparison {
+    /// Of `old`, which serves, with `new`, which would be refused for the reason `refused`.
+    #[must_use]
+    pub fn between(old: &Policy, new: &Policy, refused: Option<String>) -> Self {
+        Self { refused, difference: Difference::between(old, new) }
+    }
+
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.refused.is_none() && self.difference.is_empty()
+    }
+}
+
+/// For people: `+` comes, `-` goes, `~` is set otherwise, `.` uses something that is.
+impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { refused, difference } = self.0;
+        let Self { refused, difference } = self;
         if let Some(why) = refused {
             writeln!(f, "a running gateway would refuse it: {why}")?;
         }

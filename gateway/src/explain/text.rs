@@ -8,7 +8,7 @@ use crate::policy::route::Match;
 use crate::route::explain::Mismatch;
 
 /// A report for people.
-pub(super) struct Text<'r>(pub(super) &'r Report);
+pub struct Text<'r>(pub &'r Report);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

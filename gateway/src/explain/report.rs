@@ -15,61 +15,76 @@ use crate::route::explain::{Explanation, Mismatch, explain};
 
 /// The form of `--json`, and what the text is made of. No header value of the request is in it.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
-    pub(super) request: Request,
+pub struct Report {
+    /// The request.
+    pub request: Request,
     /// `null` if no route takes it: the answer is 404.
-    pub(super) route: Option<Taken>,
+    pub route: Option<Taken>,
     /// Routes that match as well and stand behind, best first.
-    pub(super) behind: Vec<Other>,
+    pub behind: Vec<Other>,
     /// Routes that do not match, nearest first.
-    pub(super) passed_over: Vec<Other>,
+    pub passed_over: Vec<Other>,
     /// Those of `passed_over` that are left out.
-    pub(super) omitted: usize,
+    pub omitted: usize,
 }
 
 /// The request, as the gateway sees it.
 #[derive(Debug, Serialize)]
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) host: String,
-    pub(super) path: String,
-    pub(super) path_as_written: Option<String>,
-    pub(super) query: Option<String>,
-    pub(super) client: IpAddr,
-    pub(super) peer: IpAddr,
+pub struct Request {
+    /// Its method.
+    pub method: String,
+    /// The name that it asks for, without port.
+    pub host: String,
+    /// In its normal form.
+    pub path: String,
+    /// As it was written, if that is something else.
+    pub path_as_written: Option<String>,
+    /// Behind the question mark.
+    pub query: Option<String>,
+    /// After the trusted-proxy rule.
+    pub client: IpAddr,
+    /// The other end of the connection.
+    pub peer: IpAddr,
 }
 
 /// The route that takes it.
 #[derive(Debug, Serialize)]
-pub(super) struct Taken {
-    pub(super) name: String,
+pub struct Taken {
+    /// Its name.
+    pub name: String,
     /// In the order written, from 1.
-    pub(super) number: usize,
+    pub number: usize,
     /// What it asks of a request.
-    pub(super) matches: String,
-    pub(super) chain: Vec<Step>,
+    pub matches: String,
+    /// The filters, in order.
+    pub chain: Vec<Step>,
     /// What becomes of a request that every filter let pass.
-    pub(super) action: String,
+    pub action: String,
 }
 
 /// A filter of the chain.
 #[derive(Debug, Serialize)]
-pub(super) struct Step {
-    pub(super) name: String,
-    pub(super) kind: &'static str,
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// As the policy names it.
+    pub kind: &'static str,
     /// What is set for it, in words.
-    pub(super) settings: String,
+    pub settings: String,
     /// What shares a token bucket with this request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) bucket: Option<String>,
+    pub bucket: Option<String>,
 }
 
 /// A route that does not take it.
 #[derive(Debug, Serialize)]
-pub(super) struct Other {
-    pub(super) name: String,
-    pub(super) number: usize,
-    pub(super) why: String,
+pub struct Other {
+    /// Its name.
+    pub name: String,
+    /// In the order written, from 1.
+    pub number: usize,
+    /// Why it is passed over, or what it asks of a request.
+    pub why: String,
 }
 
 impl Report {
