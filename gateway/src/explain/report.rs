@@ -9,6 +9,7 @@ use super::request::Question;
 use super::text::part;
 use crate::policy::filter::{Filter, FilterKind, RateLimitKey};
 use crate::policy::route::{Action, Match, PathPattern, Route};
+use crate::policy::variables::Owner;
 use crate::policy::{Policy, facts};
 use crate::proxy::rewritten;
 use crate::route::explain::{Explanation, Mismatch, explain};
@@ -95,13 +96,14 @@ impl Report {
             number: index + 1,
             why,
         };
-        let behind = |index: usize| other(index, facts::of_match(&policy.routes[index].matches));
+        let behind = |index: usize| other(index, matches(policy, &policy.routes[index]));
         let passed_over = |(index, mismatch): &(usize, Mismatch)| {
-            other(*index, reason(&policy.routes[*index].matches, *mismatch))
+            let route = &policy.routes[*index];
+            other(*index, told(policy, route, reason(&route.matches, *mismatch)))
         };
         Self {
             request: Request::of(question),
-            route: taken_by.map(|index| Taken::of(&policy.routes[index], index + 1, question)),
+            route: taken_by.map(|index| Taken::of(policy, &policy.routes[index], index + 1, question)),
             behind: also.into_iter().map(behind).collect(),
             omitted: not.len().saturating_sub(passed_over_max),
             passed_over: not.iter().take(passed_over_max).map(passed_over).collect(),
@@ -124,24 +126,28 @@ impl Request {
 }
 
 impl Taken {
-    fn of(route: &Route, number: usize, question: &Question) -> Self {
+    fn of(policy: &Policy, route: &Route, number: usize, question: &Question) -> Self {
         Self {
             name: route.name.to_string(),
             number,
-            matches: facts::of_match(&route.matches),
-            chain: route.filters.iter().map(|filter| Step::of(filter, route, question)).collect(),
-            action: action(route, question),
+            matches: matches(policy, route),
+            chain: route.filters.iter().map(|filter| Step::of(policy, filter, route, question)).collect(),
+            action: action(policy, route, question),
         }
     }
 }
 
 impl Step {
-    fn of(filter: &Filter, route: &Route, question: &Question) -> Self {
+    fn of(policy: &Policy, filter: &Filter, route: &Route, question: &Question) -> Self {
         let is_told = |(name, text): &(&str, String)| *name != "kind" && text != "none" && !text.is_empty();
+        let owner = Owner::Filter(filter.name.to_string());
         let settings = facts::of_filter(filter).into_iter().filter(is_told);
-        let settings: Vec<_> = settings.map(|(name, text)| format!("{name} {text}")).collect();
+        let settings: Vec<_> =
+            settings.map(|(name, text)| format!("{name} {}", policy.origins.told(&owner, text))).collect();
         let bucket = match &filter.kind {
-            FilterKind::RateLimit(limit) => Some(bucket(&limit.key, route, question)),
+            FilterKind::RateLimit(limit) => {
+                Some(policy.origins.told(&owner, bucket(&limit.key, route, question)))
+            }
             _ => None,
         };
         let kind = facts::kind(&filter.kind);
@@ -168,14 +174,27 @@ fn bucket(key: &RateLimitKey, route: &Route, question: &Question) -> String {
     }
 }
 
-fn action(route: &Route, question: &Question) -> String {
+/// What a route asks of a request, with variables as they are written.
+fn matches(policy: &Policy, route: &Route) -> String {
+    told(policy, route, facts::of_match(&route.matches))
+}
+
+/// What is said of a route, with variables as they are written.
+fn told(policy: &Policy, route: &Route, text: String) -> String {
+    policy.origins.told(&Owner::Route(route.name.to_string()), text)
+}
+
+fn action(policy: &Policy, route: &Route, question: &Question) -> String {
     match &route.action {
         Action::Forward { upstream, rewrite_prefix } => {
             let endpoints: Vec<_> =
                 upstream.endpoints.iter().map(|end| format!("{}:{}", end.host, end.port)).collect();
             let target = rewrite_prefix.as_ref().and_then(|replacement| target(route, question, replacement));
             let rewritten = target.map(|target| format!(", as {target}")).unwrap_or_default();
-            format!("forward to upstream {} ({}){rewritten}", upstream.name, endpoints.join(", "))
+            let owner = Owner::Upstream(upstream.name.to_string());
+            let endpoints = policy.origins.told(&owner, endpoints.join(", "));
+            let rewritten = told(policy, route, rewritten);
+            format!("forward to upstream {} ({endpoints}){rewritten}", upstream.name)
         }
         Action::Redirect(redirect) => format!("redirect with {}", redirect.status.as_u16()),
         Action::Respond(response) => {

@@ -18,6 +18,7 @@ use crate::policy::filter::{Filter, FilterKind};
 use crate::policy::listener::Service;
 use crate::policy::route::{Action, Route};
 use crate::policy::upstream::Upstream;
+use crate::policy::variables::Owner;
 
 /// What would change.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -94,8 +95,16 @@ impl Difference {
     #[must_use]
     pub fn between(old: &Policy, new: &Policy) -> Self {
         let upstreams = changes(
-            named(old.upstreams.iter().map(|upstream| (&*upstream.name, facts::of_upstream(upstream)))),
-            named(new.upstreams.iter().map(|upstream| (&*upstream.name, facts::of_upstream(upstream)))),
+            named(
+                old.upstreams
+                    .iter()
+                    .map(|upstream| (&*upstream.name, old.origins.facts_of_upstream(upstream))),
+            ),
+            named(
+                new.upstreams
+                    .iter()
+                    .map(|upstream| (&*upstream.name, new.origins.facts_of_upstream(upstream))),
+            ),
             |_, kind| match kind {
                 ChangeKind::Changed => vec!["connections are made anew".to_owned()],
                 _ => Vec::new(),
@@ -133,7 +142,7 @@ fn of_all(policy: &Policy) -> Vec<Fact> {
     let trusted: Vec<_> = policy.trusted_proxies.iter().map(ToString::to_string).collect();
     all.push(("trusted_proxies", trusted.join(", ")));
     all.extend(policy.rollout.as_ref().map(facts::of_rollout));
-    all
+    policy.origins.sealed(&Owner::Whole, all)
 }
 
 type Named<'p> = Vec<(&'p str, Vec<Fact>)>;
@@ -190,16 +199,16 @@ fn filters(old: &Policy, new: &Policy) -> Vec<Change> {
         }
     };
     changes(
-        named(old.filters.iter().map(|filter| (&*filter.name, facts::of_filter(filter)))),
-        named(new.filters.iter().map(|filter| (&*filter.name, facts::of_filter(filter)))),
+        named(old.filters.iter().map(|filter| (&*filter.name, old.origins.facts_of_filter(filter)))),
+        named(new.filters.iter().map(|filter| (&*filter.name, new.origins.facts_of_filter(filter)))),
         effects,
     )
 }
 
 fn routes(old: &Policy, new: &Policy, upstreams: &[Change], filters: &[Change]) -> Vec<Change> {
     let mut routes = changes(
-        named(old.routes.iter().map(|route| (&*route.name, facts::of_route(route)))),
-        named(new.routes.iter().map(|route| (&*route.name, facts::of_route(route)))),
+        named(old.routes.iter().map(|route| (&*route.name, old.origins.facts_of_route(route)))),
+        named(new.routes.iter().map(|route| (&*route.name, new.origins.facts_of_route(route)))),
         |_, _| Vec::new(),
     );
     for Route { name, filters: chain, action, .. } in new.routes.iter().map(|route| &**route) {
@@ -214,8 +223,8 @@ fn routes(old: &Policy, new: &Policy, upstreams: &[Change], filters: &[Change]) 
 
 fn tcp(old: &Policy, new: &Policy, upstreams: &[Change], filters: &[Change]) -> Vec<Change> {
     let mut services = changes(
-        named(old.listeners.iter().filter_map(facts::of_tcp)),
-        named(new.listeners.iter().filter_map(facts::of_tcp)),
+        named(old.listeners.iter().filter_map(|listener| old.origins.facts_of_tcp(listener))),
+        named(new.listeners.iter().filter_map(|listener| new.origins.facts_of_tcp(listener))),
         |_, _| Vec::new(),
     );
     for listener in &new.listeners {

@@ -15,14 +15,24 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_yaml::{Mapping, Value};
 
-use super::path::At;
+use super::path::{At, Step};
 use super::report::{Problem, Report, quoted};
 use super::source::is_secret_key;
 use super::suggest::{listed, nearest};
+use super::variables::{Marked, marked, text_of};
 
 /// Decodes `value`; what is wrong is in `report`. `None` if it is something else altogether.
 pub(super) fn decode<T: de::DeserializeOwned>(value: &Value, report: &Report<'_>) -> Option<T> {
-    T::deserialize(Decoder { value, at: At::ROOT, report }).ok()
+    decode_at(At::ROOT, value, report)
+}
+
+/// The same for a document of its own.
+pub(super) fn decode_at<T: de::DeserializeOwned>(
+    at: At<'_>,
+    value: &Value,
+    report: &Report<'_>,
+) -> Option<T> {
+    T::deserialize(Decoder { value, at, report }).ok()
 }
 
 #[derive(Clone, Copy)]
@@ -53,6 +63,27 @@ impl Decoder<'_> {
         self.settle(Err(Failure::Pending(Box::new(problem))))
     }
 
+    /// In a filter's configuration, a value without quotes is what it looks like, as if it were written.
+    fn visit_marked<'de, V: Visitor<'de>>(
+        &self,
+        marked: &Marked<'_>,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        let is_free = self.at.steps().iter().any(|step| matches!(step, Step::Key("config" | "vm_config")));
+        if !(is_free && marked.is_plain) {
+            return visitor.visit_str(marked.value);
+        }
+        match serde_yaml::from_str(marked.value) {
+            Ok(Value::Bool(value)) => visitor.visit_bool(value),
+            Ok(Value::Number(number)) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+                (Some(number), ..) => visitor.visit_u64(number),
+                (_, Some(number), _) => visitor.visit_i64(number),
+                (.., number) => visitor.visit_f64(number.unwrap_or(f64::NAN)),
+            },
+            _ => visitor.visit_str(marked.value),
+        }
+    }
+
     fn wrong_type<T>(&self, expected: String) -> Result<T, Failure> {
         self.refuse(Problem::new(WRONG_TYPE).expected(expected))
     }
@@ -73,8 +104,11 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             },
             Value::Sequence(values) => visitor.visit_seq(List { values, next: 0, parent: self }),
             Value::Mapping(mapping) => visitor.visit_map(Fields::new(mapping, self, None)),
-            // The scan refuses tags before.
-            Value::Tagged(_) => Err(de::Error::invalid_type(de::Unexpected::Enum, &visitor)),
+            Value::Tagged(_) => match marked(self.value) {
+                Some(marked) => self.visit_marked(&marked, visitor),
+                // The scan refuses tags before.
+                None => Err(de::Error::invalid_type(de::Unexpected::Enum, &visitor)),
+            },
         };
         self.settle(result)
     }
@@ -106,15 +140,15 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        let (name, value) = match self.value {
-            Value::String(name) => (name, None),
-            Value::Mapping(mapping) if mapping.len() == 1 => match mapping.iter().next() {
-                Some((Value::String(name), value)) => (name, Some(value)),
+        let (name, value) = match (text_of(self.value), self.value) {
+            (Some(name), _) => (name, None),
+            (None, Value::Mapping(mapping)) if mapping.len() == 1 => match mapping.iter().next() {
+                Some((Value::String(name), value)) => (name.as_str(), Some(value)),
                 _ => return self.wrong_type(listed(variants.iter().copied())),
             },
             _ => return self.wrong_type(listed(variants.iter().copied())),
         };
-        if !variants.contains(&name.as_str()) {
+        if !variants.contains(&name) {
             let near = nearest(name, variants.iter().copied());
             let problem =
                 Problem::new("unknown word").expected(listed(variants.iter().copied())).did_you_mean(near);
@@ -122,6 +156,32 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
         }
         let result = visitor.visit_enum(Word { name, value, parent: self });
         self.settle(result)
+    }
+
+    /// A text, whatever it looks like.
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match marked(self.value) {
+            Some(marked) => self.settle(visitor.visit_str(marked.value)),
+            None => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match marked(self.value).and_then(|marked| marked.value.parse().ok()) {
+            Some(number) => self.settle(visitor.visit_u64(number)),
+            None => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match marked(self.value).and_then(|marked| marked.value.parse().ok()) {
+            Some(value) => self.settle(visitor.visit_bool(value)),
+            None => self.deserialize_any(visitor),
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -133,7 +193,7 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char bytes byte_buf
         unit unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
@@ -299,7 +359,10 @@ fn described(value: &Value) -> String {
         Value::String(text) => format!("the text {}", quoted(text)),
         Value::Sequence(_) => "a list".to_owned(),
         Value::Mapping(_) => "a mapping".to_owned(),
-        Value::Tagged(_) => "a tagged value".to_owned(),
+        Value::Tagged(_) => match marked(value) {
+            Some(marked) => format!("what {} stands for", quoted(marked.written)),
+            None => "a tagged value".to_owned(),
+        },
     }
 }
 

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 
+use super::compose::Composed;
+use super::decode::decode_at;
 use super::diagnostics::Diagnostics;
 use super::files::{Files, KeptFile};
 use super::gather::{Gathered, TEXT_MAX, gather, gather_text};
 use super::inputs::Inputs;
+use super::path::{At, Document, FileId};
+use super::raw::Entries;
 use super::report::Report;
-use super::{Policy, compose, decode, raw, resolve};
+use super::{Policy, compose, decode, raw, resolve, variables};
 
 /// A policy that can be used.
 #[derive(Debug, Clone)]
@@ -20,7 +24,7 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is hardly meant, but keeps nothing from working.
     pub warnings: Diagnostics,
-    /// SHA-256 over all texts, modules and scripts: equal digests mean equal policies.
+    /// SHA-256 over all texts, modules, scripts and values of variables: equal digests mean equal policies.
     pub digest: [u8; 32],
     /// All files that it was read from, for it to be read again by [`load_kept`]. Not among them is a text
     /// that [`parse`] was given.
@@ -100,22 +104,33 @@ fn understood(gathered: Gathered, files: Files, inputs: &mut Inputs) -> Result<L
 
 /// The policy, and the digests of its modules. `None` if anything is wrong.
 fn understand(
-    documents: Vec<Value>,
+    mut documents: Vec<Value>,
     report: &Report<'_>,
     files: &Files,
     inputs: &mut Inputs,
 ) -> Option<(Policy, Vec<[u8; 32]>)> {
-    let whole = compose::compose(documents, report)?;
+    for (index, document) in documents.iter_mut().enumerate() {
+        variables::substitute(document, At::of(Document::File(FileId(index))), report, inputs);
+    }
+    // What a variable stands for may be missed by much else.
+    if report.has_errors() {
+        return None;
+    }
+    let Composed { whole, adjusted } = compose::compose(documents, report)?;
     inputs.files.extend(mentioned(&whole, report));
     let raw: raw::Policy = decode::decode(&whole, report)?;
-    resolve::resolve(&raw, report, files)
+    let adjusted_raw: Entries<raw::Filter> = decode_at(At::of(Document::Adjusted), &adjusted, report)?;
+    let (mut policy, mut digests) = resolve::resolve(&raw, &adjusted_raw, report, files)?;
+    policy.origins = Arc::new(variables::origins(&whole, &adjusted));
+    digests.extend(report.variables().iter().map(variables::digest));
+    Some((policy, digests))
 }
 
 /// The files that filters name, whether they are there or not: the values of `filters.*.*.module`,
 /// `filters.*.*.file` and `filters.*.*.modules.*`.
 fn mentioned(whole: &Value, report: &Report<'_>) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let root = super::path::At::ROOT;
+    let root = At::ROOT;
     let section = root.key("filters");
     for (name, filter) in whole.get("filters").and_then(Value::as_mapping).into_iter().flatten() {
         let at = section.key(name.as_str().unwrap_or_default());
@@ -123,7 +138,7 @@ fn mentioned(whole: &Value, report: &Report<'_>) -> Vec<PathBuf> {
         let files = kinds.flat_map(|kind| {
             let modules = kind.get("modules").and_then(Value::as_mapping).into_iter();
             let modules = modules.flat_map(|modules| modules.values());
-            modules.chain(kind.get("module")).chain(kind.get("file")).filter_map(Value::as_str)
+            modules.chain(kind.get("module")).chain(kind.get("file")).filter_map(variables::text_of)
         });
         found.extend(files.map(|file| report.folder(&at).join(file)));
     }
@@ -131,9 +146,9 @@ fn mentioned(whole: &Value, report: &Report<'_>) -> Vec<PathBuf> {
 }
 
 /// Each text's own digest first, and their number, so that no text can pass for another with modules.
-fn digest(texts: &[[u8; 32]], modules: &[[u8; 32]]) -> [u8; 32] {
+fn digest(texts: &[[u8; 32]], others: &[[u8; 32]]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update((texts.len() as u64).to_le_bytes());
-    texts.iter().chain(modules).for_each(|digest| hash.update(digest));
+    texts.iter().chain(others).for_each(|digest| hash.update(digest));
     hash.finalize().into()
 }

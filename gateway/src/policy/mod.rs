@@ -4,7 +4,8 @@
 //! [`Policy`] (`load`)
 //! 1. its files are found and read (`gather`), and each is walked for positions, size, depth and duplicate
 //!    keys, before anything is expanded (`source`), and read by serde_yaml;
-//! 2. they are put together into one document (`compose`);
+//! 2. variables in them are replaced ([`variables`]), and they are put together into one document, in which
+//!    defaults and adjusted filters are filled in (`compose`);
 //! 3. it is decoded into a private raw form, unknown keys refused (`decode`, `raw`);
 //! 4. that is resolved into the types of this page, in which every name is bound, every limit is positive
 //!    and every pattern is compiled (`resolve`).
@@ -41,6 +42,7 @@ pub mod route;
 mod source;
 mod suggest;
 pub mod upstream;
+pub mod variables;
 
 use std::sync::Arc;
 
@@ -72,6 +74,8 @@ pub struct Policy {
     pub rollout: Option<rollout::Rollout>,
     /// What it was read from.
     pub inputs: Arc<Inputs>,
+    /// Which variables are part of what.
+    pub origins: Arc<variables::Origins>,
 }
 
 #[cfg(test)]

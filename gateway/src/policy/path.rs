@@ -30,14 +30,40 @@ pub(super) enum Document {
     Whole,
     /// One file.
     File(FileId),
+    /// The adjusted filters, by name.
+    Adjusted,
 }
 
 impl Document {
     /// The file, if there is but one.
     pub(super) fn file(self) -> FileId {
         match self {
-            Document::Whole => FileId(0),
+            Document::Whole | Document::Adjusted => FileId(0),
             Document::File(id) => id,
+        }
+    }
+}
+
+/// A step that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OwnedStep {
+    /// The value of a key.
+    Key(String),
+    /// An entry of a list.
+    Index(usize),
+}
+
+impl OwnedStep {
+    /// The value of `key`.
+    pub(super) fn key(key: &str) -> Self {
+        OwnedStep::Key(key.to_owned())
+    }
+
+    /// The same, for a while.
+    pub(super) fn lent(&self) -> Step<'_> {
+        match self {
+            OwnedStep::Key(key) => Step::Key(key),
+            OwnedStep::Index(index) => Step::Index(*index),
         }
     }
 }
@@ -53,6 +79,18 @@ impl<'a> At<'a> {
     /// A document.
     pub(super) const fn of(document: Document) -> At<'static> {
         At { parent: None, step: Step::Root(document) }
+    }
+
+    /// Calls `then` with the place in the whole that `steps` lead to.
+    pub(super) fn with<R>(steps: &[OwnedStep], then: impl FnOnce(&At<'_>) -> R) -> R {
+        fn descend<R>(at: At<'_>, steps: &[OwnedStep], then: impl FnOnce(&At<'_>) -> R) -> R {
+            match steps {
+                [] => then(&at),
+                [OwnedStep::Key(key), rest @ ..] => descend(at.key(key), rest, then),
+                [OwnedStep::Index(index), rest @ ..] => descend(at.index(*index), rest, then),
+            }
+        }
+        descend(At::ROOT, steps, then)
     }
 
     /// The document that this is a place in.

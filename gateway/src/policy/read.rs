@@ -28,6 +28,15 @@ pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> 
     if bytes.len() as u64 > max { Err(ReadError::TooLarge { max }) } else { Ok(bytes) }
 }
 
+/// The whole file, if it has at most `max` bytes. A pipe would block and a device never end, so that it must
+/// be a regular file.
+pub(super) fn read_regular(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(ReadError::NotAFile);
+    }
+    read_bounded(path, max)
+}
+
 /// The usual causes without the system's number.
 fn in_words(error: &io::Error) -> String {
     match error.kind() {

@@ -4,13 +4,19 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Position, Related, Severity};
-use super::path::{At, FileId};
+use super::path::{At, FileId, OwnedStep};
 use super::source::{File, Layout, Part, ScanFailure, Source, Sources, Span};
+use super::variables::{self, scrubbed};
+
+/// Values of variables from this length on are not told anywhere.
+const LONG_VALUE: usize = 6;
 
 /// Findings so far. Shared by reference: decoder and resolver report from anywhere.
 pub(super) struct Report<'s> {
     files: Sources<'s>,
     findings: RefCell<Findings>,
+    /// Values that variables are part of.
+    variables: RefCell<Vec<FromVariables>>,
 }
 
 #[derive(Default)]
@@ -18,6 +24,14 @@ struct Findings {
     list: Vec<Finding>,
     omitted: usize,
     errors: usize,
+}
+
+/// A value that variables are part of, and where it stands.
+struct FromVariables {
+    file: FileId,
+    start: Position,
+    whole: variables::Part,
+    parts: Vec<variables::Part>,
 }
 
 /// A finding whose line is not cut out yet: what is secret is known only at the end.
@@ -49,7 +63,7 @@ impl<'s> Report<'s> {
 
     /// For several files.
     pub(super) fn of(files: Sources<'s>) -> Self {
-        Report { files, findings: RefCell::default() }
+        Report { files, findings: RefCell::default(), variables: RefCell::default() }
     }
 
     /// Says what of the whole comes from which file.
@@ -65,6 +79,32 @@ impl<'s> Report<'s> {
     /// Something that keeps the policy from being used.
     pub(super) fn error(&self, at: &At<'_>, problem: Problem) {
         self.add(Severity::Error, at, problem);
+    }
+
+    /// The same, at steps of the whole.
+    pub(super) fn error_at(&self, steps: &[OwnedStep], problem: Problem) {
+        At::with(steps, |at| self.error(at, problem));
+    }
+
+    /// Whether the scalar at `at` is written without quotes.
+    pub(super) fn is_plain(&self, at: &At<'_>) -> bool {
+        self.files.is_plain(at)
+    }
+
+    /// That the value at `at` is `whole`, and made of these variables: no finding tells what they are.
+    pub(super) fn came_from_variables(
+        &self,
+        at: &At<'_>,
+        whole: variables::Part,
+        parts: Vec<variables::Part>,
+    ) {
+        let (file, span) = self.files.span(at, Part::Value);
+        self.variables.borrow_mut().push(FromVariables { file, start: span.start, whole, parts });
+    }
+
+    /// All variables.
+    pub(super) fn variables(&self) -> Vec<variables::Part> {
+        self.variables.borrow().iter().flat_map(|value| value.parts.clone()).collect()
     }
 
     /// Something that is hardly what was meant.
@@ -113,6 +153,10 @@ impl<'s> Report<'s> {
     /// All findings, by file and in the order of its text.
     pub(super) fn finish(self) -> Diagnostics {
         let Findings { mut list, omitted, .. } = self.findings.into_inner();
+        let variables = self.variables.into_inner();
+        if !variables.is_empty() {
+            list.iter_mut().for_each(|finding| finding.tell_as_written(&variables));
+        }
         list.sort_by_key(|finding| (finding.file, finding.span.start));
         let files = self.files;
         let list = list.into_iter().map(|finding| finding.into_diagnostic(&files)).collect();
@@ -132,6 +176,14 @@ impl<'s> Report<'s> {
         let mut findings = self.findings.borrow_mut();
         let error = finding.severity == Severity::Error;
         findings.errors += usize::from(error);
+        // What several share, such as defaults, is told once.
+        let is_told = |told: &Finding| {
+            (told.file, told.span.start, &told.path, &told.problem.message)
+                == (finding.file, finding.span.start, &finding.path, &finding.problem.message)
+        };
+        if findings.list.iter().any(is_told) {
+            return;
+        }
         if findings.list.len() < Diagnostics::MAX {
             findings.list.push(finding);
             return;
@@ -144,6 +196,26 @@ impl<'s> Report<'s> {
 }
 
 impl Finding {
+    /// Tells variables as they are written: long ones wherever they are, the short where they belong. What
+    /// was worked out from the value, such as a near miss, is not told.
+    fn tell_as_written(&mut self, variables: &[FromVariables]) {
+        let is_here = |value: &&FromVariables| (value.file, value.start) == (self.file, self.span.start);
+        let here = variables.iter().find(is_here);
+        let all: Vec<_> = variables.iter().flat_map(|value| value.parts.clone()).collect();
+        let Problem { message, expected, found, help, .. } = &mut self.problem;
+        if here.is_some() {
+            *help = None;
+        }
+        for text in [Some(message), expected.as_mut(), found.as_mut(), help.as_mut()].into_iter().flatten() {
+            let mut told = std::mem::take(text);
+            if let Some(here) = here {
+                told = told.replace(&quoted(&here.whole.value), &quoted(&here.whole.written));
+                told = scrubbed(told, &here.parts, 1, |part| part.written.clone());
+            }
+            *text = scrubbed(told, &all, LONG_VALUE, |part| part.written.clone());
+        }
+    }
+
     fn into_diagnostic(self, files: &Sources<'_>) -> Diagnostic {
         let Problem { message, expected, found, help, related, .. } = self.problem;
         Diagnostic {

@@ -1,12 +1,15 @@
 //! Puts the files of a policy together into one document.
 //!
 //! 1. Lists (`listeners`, `routes`, `trusted_proxies`, `include`) are joined in the order of the files.
-//! 2. Named things (`upstreams`, `filters`) are one mapping; a name that is written twice is an error.
+//! 2. Named things (`upstreams`, `filters`, `filter_sets`) are one mapping; a name that is written twice is an error.
 //! 3. `version` may be written in each file, and is the same in all.
 //! 4. All else is written in one file.
 //!
-//! Of a policy in one file nothing is touched.
+//! Then `defaults` are filled in, and the filters that routes adjust are made.
 
+mod adjust;
+mod defaults;
+mod merge;
 #[cfg(test)]
 mod tests;
 
@@ -15,9 +18,11 @@ use std::collections::HashMap;
 use serde_yaml::{Mapping, Value};
 
 use super::diagnostics::Related;
-use super::path::{At, Document, FileId};
+use super::path::{At, Document, FileId, OwnedStep};
 use super::report::{Problem, Report, quoted};
 use super::source::{Layout, Origin};
+use adjust::Adjusted;
+pub(super) use adjust::Adjuster;
 
 /// How the files' values of a key become one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,17 +37,46 @@ enum Rule {
 fn rule(key: &str) -> Rule {
     match key {
         "listeners" | "routes" | "trusted_proxies" | "include" => Rule::Join,
-        "upstreams" | "filters" => Rule::Unite,
+        "upstreams" | "filters" | "filter_sets" => Rule::Unite,
         "version" => Rule::Agree,
         _ => Rule::Once,
     }
 }
 
+/// All files in one.
+pub(super) struct Composed {
+    pub(super) whole: Value,
+    /// The filters that are adjusted, by their new names.
+    pub(super) adjusted: Value,
+}
+
 /// The whole, and where what of it comes from is told to `report`. `None` if what is wrong would show as
 /// something else in the whole.
-pub(super) fn compose(mut documents: Vec<Value>, report: &Report<'_>) -> Option<Value> {
+pub(super) fn compose(documents: Vec<Value>, report: &Report<'_>) -> Option<Composed> {
+    let (mut whole, mut layout) = join_all(documents, report)?;
+    let mut faults = Faults::new();
+    let adjusted = fill_in(&mut whole, &mut layout, &mut faults);
+    // Only now is known what stands where.
+    report.arrange(layout);
+    faults.into_iter().for_each(|(steps, problem)| report.error_at(&steps, problem));
+    Some(Composed { whole, adjusted: Value::Mapping(adjusted?) })
+}
+
+/// What is wrong in places of the whole.
+type Faults = Vec<(Vec<OwnedStep>, Problem)>;
+
+/// Fills in the defaults, and gives the filters that are adjusted.
+fn fill_in(whole: &mut Value, layout: &mut Layout, faults: &mut Faults) -> Option<Mapping> {
+    layout.has_defaults = defaults::apply(whole, faults)?;
+    let Adjusted { filters, places } = adjust::adjusted(whole, faults)?;
+    layout.adjusted = places.into_iter().collect();
+    Some(filters)
+}
+
+/// One document of all.
+fn join_all(mut documents: Vec<Value>, report: &Report<'_>) -> Option<(Value, Layout)> {
     if documents.len() == 1 {
-        return documents.pop();
+        return documents.pop().map(|only| (only, Layout::default()));
     }
     let mut whole = Whole { report, values: Mapping::new(), layout: Layout::default(), is_sound: true };
     for (index, document) in documents.into_iter().enumerate() {
@@ -58,8 +92,7 @@ pub(super) fn compose(mut documents: Vec<Value>, report: &Report<'_>) -> Option<
             }
         }
     }
-    report.arrange(whole.layout);
-    whole.is_sound.then_some(Value::Mapping(whole.values))
+    whole.is_sound.then_some((Value::Mapping(whole.values), whole.layout))
 }
 
 struct Whole<'r, 's> {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer};
+use serde::de::{
+    Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer,
+};
 
 /// A value that may be missing or wrong.
 ///
@@ -103,6 +105,45 @@ impl<'de> Visitor<'de> for OneOrManyVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
         Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(OneOrMany::Many)
+    }
+}
+
+/// An entry of a list of filters.
+pub(in super::super) enum FilterUse {
+    /// A filter or a set, by its name.
+    Named(String),
+    /// A filter with settings of its own, which became a filter before decoding.
+    Adjusted(String),
+}
+
+impl<'de> Deserialize<'de> for FilterUse {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FilterUseVisitor)
+    }
+}
+
+struct FilterUseVisitor;
+
+impl<'de> Visitor<'de> for FilterUseVisitor {
+    type Value = FilterUse;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a filter or of a filter set, or `{FILTER: {…}}` with settings to change")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(FilterUse::Named(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut names = Vec::new();
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+            names.push(name);
+        }
+        match <[String; 1]>::try_from(names) {
+            Ok([name]) => Ok(FilterUse::Adjusted(name)),
+            Err(_) => Err(A::Error::custom("not one filter")),
+        }
     }
 }
 

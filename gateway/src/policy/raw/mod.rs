@@ -9,7 +9,7 @@ mod field;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-pub(super) use field::{Address, Duration, Entries, Field, OneOrMany, Percentage, Rate, Size};
+pub(super) use field::{Address, Duration, Entries, Field, FilterUse, OneOrMany, Percentage, Rate, Size};
 
 /// The document.
 #[derive(Deserialize, Default)]
@@ -23,6 +23,8 @@ pub(super) struct Policy {
     pub(super) trusted_proxies: Field<Vec<Field<String>>>,
     pub(super) upstreams: Field<Entries<Upstream>>,
     pub(super) filters: Field<Entries<Filter>>,
+    pub(super) filter_sets: Field<Entries<Vec<Field<FilterUse>>>>,
+    pub(super) defaults: Field<Defaults>,
     pub(super) routes: Field<Vec<Field<Route>>>,
     pub(super) rollout: Field<Rollout>,
 }
@@ -36,6 +38,16 @@ impl Policy {
     }
 }
 
+/// What routes, filters and upstreams have that do not say otherwise. It was merged into them before
+/// decoding; here it is decoded for what is wrong with it.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Defaults {
+    pub(super) routes: Field<Route>,
+    pub(super) filters: Field<Filter>,
+    pub(super) upstreams: Field<Upstream>,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Listener {
@@ -47,7 +59,7 @@ pub(super) struct Listener {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TcpService {
     pub(super) name: Field<String>,
-    pub(super) filters: Field<Vec<Field<String>>>,
+    pub(super) filters: Field<Vec<Field<FilterUse>>>,
     pub(super) forward: Field<TcpForward>,
     pub(super) idle_timeout: Field<Duration>,
     pub(super) connections: Field<u64>,
@@ -235,7 +247,7 @@ pub(super) struct Route {
     pub(super) name: Field<String>,
     #[serde(rename = "match")]
     pub(super) matches: Field<Match>,
-    pub(super) filters: Field<Vec<Field<String>>>,
+    pub(super) filters: Field<Vec<Field<FilterUse>>>,
     pub(super) forward: Field<Forward>,
     pub(super) redirect: Field<Redirect>,
     pub(super) respond: Field<Respond>,

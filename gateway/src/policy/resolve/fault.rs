@@ -89,7 +89,7 @@ pub(super) fn check(place: Place<'_>, name: &str, filter: &WasmFilter) {
 
 /// The word of a name that sounds like a guard.
 fn guard_in(name: &str) -> Option<&str> {
-    let mut words = name.split(['-', '_', '.']);
+    let mut words = name.split(['-', '_', '.', '@']);
     words.find(|word| GUARDS.iter().any(|guard| word.eq_ignore_ascii_case(guard)))
 }
 

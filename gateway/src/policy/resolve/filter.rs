@@ -8,6 +8,7 @@ use serde_yaml::Value;
 
 use super::super::filter::{Filter, FilterKind, Period, RateLimit, RateLimitKey, WasmFilter};
 use super::super::interpreter::Language;
+use super::super::path::{At, Document};
 use super::super::raw::{self, Field};
 use super::super::report::{Problem, quoted};
 use super::super::upstream::Upstream;
@@ -37,13 +38,20 @@ const KEYS_MAX: u32 = 10_000_000;
 pub(super) fn resolve<'r>(
     section: Place<'_>,
     field: &'r Field<raw::Entries<raw::Filter>>,
+    adjusted: &'r raw::Entries<raw::Filter>,
     modules: &mut Modules<'_>,
     upstreams: &Names<'_, Upstream>,
 ) -> Names<'r, Filter> {
     let mut filters = Names::new("filters");
-    for (name, filter) in section.entries(field, FILTERS_MAX) {
+    let own = section.entries(field, FILTERS_MAX).into_iter().map(|(name, filter)| (section, name, filter));
+    let adjusting = Place { report: section.report, at: At::of(Document::Adjusted) };
+    let adjusted =
+        adjusted.0.iter().filter_map(|(name, filter)| Some((adjusting, name.as_str(), filter.given()?)));
+    for (section, name, filter) in own.chain(adjusted) {
         let place = section.key(name);
-        check_name(place, name);
+        if matches!(section.at.document(), Document::Whole) {
+            check_name(place, name);
+        }
         let kind = resolve_kind(place, name, filter, modules, upstreams);
         if let Some(FilterKind::Wasm(wasm)) = &kind {
             fault::check(place.key(kind_of_guest(filter)), name, wasm);

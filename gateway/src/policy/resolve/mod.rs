@@ -7,6 +7,7 @@
 mod action;
 mod allow;
 mod bodies;
+mod defaults;
 mod fault;
 mod filter;
 mod headers;
@@ -23,6 +24,7 @@ mod rollout;
 mod route;
 mod scalar;
 mod script;
+mod sets;
 mod tcp;
 mod upstream;
 
@@ -39,6 +41,7 @@ pub use module::read_module;
 pub(super) use names::Names;
 pub(super) use place::Place;
 pub(super) use scalar::duration;
+use sets::Chains;
 
 /// Files and patterns under `include`, of all files together; they were followed before.
 const INCLUDES_MAX: usize = 1_000;
@@ -47,9 +50,10 @@ const INCLUDES_MAX: usize = 1_000;
 const VERSION: u64 = 1;
 
 /// The policy, and the digests of the modules that it names in the order first named. `None` if
-/// anything is wrong. The policy does not know its inputs yet.
+/// anything is wrong. The policy does not know its inputs and origins yet.
 pub(super) fn resolve(
     raw: &raw::Policy,
+    adjusted: &raw::Entries<raw::Filter>,
     report: &Report<'_>,
     files: &Files,
 ) -> Option<(Policy, Vec<[u8; 32]>)> {
@@ -62,11 +66,15 @@ pub(super) fn resolve(
     let total = limits.as_ref().and_then(|limits| limits.total_timeout);
     let upstreams = upstream::resolve(root.key("upstreams"), &raw.upstreams, total);
     let mut modules = Modules::new(files);
-    let filters = filter::resolve(root.key("filters"), &raw.filters, &mut modules, &upstreams);
-    let services = tcp::resolve(root.key("listeners"), raw, limits.as_ref(), &upstreams, &filters);
+    if let Some(defaults) = raw.defaults.given() {
+        defaults::check(root.key("defaults"), defaults);
+    }
+    let filters = filter::resolve(root.key("filters"), &raw.filters, adjusted, &mut modules, &upstreams);
+    let chains = Chains::resolve(root.key("filter_sets"), &raw.filter_sets, &filters);
+    let services = tcp::resolve(root.key("listeners"), raw, limits.as_ref(), &upstreams, &chains);
     let routes = match raw.has_http_listener() {
-        true => route::resolve(root, &raw.routes, &upstreams, &filters),
-        false => route::resolve_unserved(root, &raw.routes, &upstreams, &filters),
+        true => route::resolve(root, &raw.routes, &upstreams, &chains),
+        false => route::resolve_unserved(root, &raw.routes, &upstreams, &chains),
     };
     let rollout = rollout::resolve(root.key("rollout"), &raw.rollout, raw.has_http_listener());
     if report.has_errors() {
@@ -74,6 +82,8 @@ pub(super) fn resolve(
     }
     upstream::warn_of_http_options(root.key("upstreams"), &raw.upstreams, &upstreams);
     upstreams.warn_of_unused(root.key("upstreams"));
+    chains.warn_of_unused(root.key("filter_sets"));
+    drop(chains);
     filters.warn_of_unused(root.key("filters"));
     let policy = Policy {
         listeners: tcp::join(addresses, services),
@@ -85,6 +95,7 @@ pub(super) fn resolve(
         routes,
         rollout,
         inputs: Arc::default(),
+        origins: Arc::default(),
     };
     Some((policy, modules.digests().to_vec()))
 }

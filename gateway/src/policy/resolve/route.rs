@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::super::compose::Adjuster;
 use super::super::filter::Filter;
-use super::super::raw::{self, Field};
+use super::super::raw::{self, Field, FilterUse};
 use super::super::report::{Problem, quoted};
 use super::super::route::Route;
 use super::super::upstream::Upstream;
@@ -14,6 +15,7 @@ use super::overlap::Overlaps;
 use super::pattern::Patterns;
 use super::place::Place;
 use super::scalar::check_name;
+use super::sets::Chains;
 use super::{action, matches};
 
 const ROUTES_MAX: usize = 200_000;
@@ -24,13 +26,13 @@ pub(super) fn resolve(
     root: Place<'_>,
     field: &Field<Vec<Field<raw::Route>>>,
     upstreams: &Names<'_, Upstream>,
-    filters: &Names<'_, Filter>,
+    chains: &Chains<'_>,
 ) -> Vec<Arc<Route>> {
     root.required(field, "routes", "a list of routes");
     if field.given().is_some_and(Vec::is_empty) {
         root.key("routes").error(Problem::new("no route").expected("at least one"));
     }
-    resolve_all(root, field, upstreams, filters)
+    resolve_all(root, field, upstreams, chains)
 }
 
 /// The routes of a policy without an HTTP listener: none is needed, and any is told to be idle.
@@ -38,20 +40,20 @@ pub(super) fn resolve_unserved(
     root: Place<'_>,
     field: &Field<Vec<Field<raw::Route>>>,
     upstreams: &Names<'_, Upstream>,
-    filters: &Names<'_, Filter>,
+    chains: &Chains<'_>,
 ) -> Vec<Arc<Route>> {
     if field.given().is_some_and(|routes| !routes.is_empty()) {
         let problem = Problem::new("no listener serves HTTP, so no request takes a route");
         root.key("routes").warn(problem.help("add a listener without `tcp`, or remove the routes").on_key());
     }
-    resolve_all(root, field, upstreams, filters)
+    resolve_all(root, field, upstreams, chains)
 }
 
 fn resolve_all(
     root: Place<'_>,
     field: &Field<Vec<Field<raw::Route>>>,
     upstreams: &Names<'_, Upstream>,
-    filters: &Names<'_, Filter>,
+    chains: &Chains<'_>,
 ) -> Vec<Arc<Route>> {
     let section = root.key("routes");
     let mut patterns = Patterns::default();
@@ -75,7 +77,7 @@ fn resolve_all(
         if let Some(matches) = &matches {
             overlaps.check(section, index, matches);
         }
-        let filters = route_filters(place.key("filters"), &raw.filters, filters);
+        let filters = route_filters(place.key("filters"), &raw.filters, &name, chains);
         let action = action::resolve(place, raw, matches.as_ref(), upstreams);
         if let (Some(matches), Some(action)) = (matches, action) {
             routes.push(Arc::new(Route { name, matches, filters, action }));
@@ -96,17 +98,21 @@ fn route_name(place: Place<'_>, raw: &raw::Route, index: usize) -> Arc<str> {
 
 fn route_filters(
     section: Place<'_>,
-    field: &Field<Vec<Field<String>>>,
-    filters: &Names<'_, Filter>,
+    field: &Field<Vec<Field<FilterUse>>>,
+    route: &str,
+    chains: &Chains<'_>,
 ) -> Vec<Arc<Filter>> {
     let mut chain: Vec<Arc<Filter>> = Vec::new();
-    for (index, name) in section.list(field, FILTERS_MAX) {
+    for (index, entry) in section.list(field, FILTERS_MAX) {
         let place = section.index(index);
-        let Some(filter) = filters.find(place, name) else { continue };
-        if chain.iter().any(|earlier| earlier.name == filter.name) {
-            place.error(Problem::new(format!("{} is listed twice", quoted(name))).help("remove one of them"));
+        for name in chains.names(place, entry, Adjuster::Route, route) {
+            let Some(filter) = chains.filters.find(place, &name) else { continue };
+            if chain.iter().any(|earlier| earlier.name == filter.name) {
+                let problem = Problem::new(format!("{} is listed twice", quoted(&name)));
+                place.error(problem.help("remove one of them"));
+            }
+            chain.push(filter);
         }
-        chain.push(filter);
     }
     chain
 }

@@ -94,7 +94,8 @@ fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
-const SIZE_UNITS: [(&str, u32); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+/// A number alone is one of bytes: from a variable it comes as text.
+const SIZE_UNITS: [(&str, u32); 5] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0), ("", 0)];
 
 /// A size as one would write it.
 pub(super) fn show_size(bytes: u64) -> String {

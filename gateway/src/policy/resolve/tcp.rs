@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::compose::Adjuster;
 use super::super::fault::OnFailure;
 use super::super::filter::{Filter, FilterKind};
 use super::super::limits::Limits;
 use super::super::listener::{Listener, Service, TcpService};
-use super::super::raw::{self, Field};
+use super::super::raw::{self, Field, FilterUse};
 use super::super::report::{Problem, quoted};
 use super::super::upstream::{Protocol, Upstream};
 use super::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
@@ -17,6 +18,7 @@ use super::listener::{Address, LISTENERS_MAX};
 use super::names::Names;
 use super::place::Place;
 use super::scalar::{check_name, count, duration, size};
+use super::sets::Chains;
 
 const FILTERS_MAX: usize = 64;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -31,7 +33,7 @@ pub(super) fn resolve(
     raw: &raw::Policy,
     limits: Option<&Limits>,
     upstreams: &Names<'_, Upstream>,
-    filters: &Names<'_, Filter>,
+    chains: &Chains<'_>,
 ) -> Services {
     let mut services = Services::new();
     let mut names: HashMap<Arc<str>, usize> = HashMap::new();
@@ -48,7 +50,7 @@ pub(super) fn resolve(
             let problem = Problem::new(format!("a second TCP service is named {}", quoted(&name)));
             place.key("name").error(problem.help("give each its own name").see(first));
         }
-        if let Some(service) = resolve_one(place, name, raw, limits, upstreams, filters) {
+        if let Some(service) = resolve_one(place, name, raw, limits, upstreams, chains) {
             services.insert(index, Arc::new(service));
         }
     }
@@ -80,9 +82,9 @@ fn resolve_one(
     raw: &raw::TcpService,
     limits: Option<&Limits>,
     upstreams: &Names<'_, Upstream>,
-    filters: &Names<'_, Filter>,
+    chains: &Chains<'_>,
 ) -> Option<TcpService> {
-    let filters = chain(place.key("filters"), &raw.filters, filters);
+    let filters = chain(place.key("filters"), &raw.filters, &name, chains);
     let upstream = forward(place, &raw.forward, upstreams);
     let idle_timeout = match &raw.idle_timeout {
         Field::Given(raw::Duration(text)) if text == "none" => Some(None),
@@ -133,18 +135,22 @@ fn is_for_bytes(place: Place<'_>, upstream: &Upstream) -> bool {
 
 fn chain(
     section: Place<'_>,
-    field: &Field<Vec<Field<String>>>,
-    filters: &Names<'_, Filter>,
+    field: &Field<Vec<Field<FilterUse>>>,
+    service: &str,
+    chains: &Chains<'_>,
 ) -> Vec<Arc<Filter>> {
     let mut chain: Vec<Arc<Filter>> = Vec::new();
-    for (index, name) in section.list(field, FILTERS_MAX) {
+    for (index, entry) in section.list(field, FILTERS_MAX) {
         let place = section.index(index);
-        let Some(filter) = filters.find_for_tcp(place, name) else { continue };
-        if chain.iter().any(|earlier| earlier.name == filter.name) {
-            place.error(Problem::new(format!("{} is listed twice", quoted(name))).help("remove one of them"));
+        for name in chains.names(place, entry, Adjuster::TcpService, service) {
+            let Some(filter) = chains.filters.find_for_tcp(place, &name) else { continue };
+            if chain.iter().any(|earlier| earlier.name == filter.name) {
+                let problem = Problem::new(format!("{} is listed twice", quoted(&name)));
+                place.error(problem.help("remove one of them"));
+            }
+            check_kind(place, &filter);
+            chain.push(filter);
         }
-        check_kind(place, &filter);
-        chain.push(filter);
     }
     chain
 }

@@ -2,13 +2,25 @@
 
 use std::collections::HashMap;
 
-use super::super::path::{Document, FileId, Step};
+use super::super::path::{Document, FileId, OwnedStep, Step};
 
 /// What of the whole comes from where. The default: all from the first file.
 #[derive(Default)]
 pub(in super::super) struct Layout {
     /// By the key at the top; what is not here is in the first file.
     pub(in super::super) sections: HashMap<String, Origin>,
+    /// Whether what is not written may come from `defaults`.
+    pub(in super::super) has_defaults: bool,
+    /// Filters that are adjusted, by their new names.
+    pub(in super::super) adjusted: HashMap<String, Adjustment>,
+}
+
+/// Where an adjusted filter comes from.
+pub(in super::super) struct Adjustment {
+    /// The place of the settings in the whole.
+    pub(in super::super) place: Vec<OwnedStep>,
+    /// The filter that has them.
+    pub(in super::super) base: String,
 }
 
 /// Where a section comes from.
@@ -29,8 +41,38 @@ impl Layout {
     pub(super) fn places<'a>(&'a self, document: Document, steps: &[Step<'a>]) -> Vec<Place<'a>> {
         match document {
             Document::File(id) => vec![(id, steps.to_vec())],
-            Document::Whole => vec![self.own(steps)],
+            Document::Whole => {
+                let default = self.default(steps).map(|steps| self.own(&steps));
+                std::iter::once(self.own(steps)).chain(default).collect()
+            }
+            Document::Adjusted => self.adjusted(steps),
         }
+    }
+
+    /// Of an adjusted filter: what is adjusted, then the filter that it comes from, then the defaults.
+    fn adjusted<'a>(&'a self, steps: &[Step<'a>]) -> Vec<Place<'a>> {
+        let adjustment = match steps.first() {
+            Some(Step::Key(name)) => self.adjusted.get(*name),
+            _ => None,
+        };
+        let Some(Adjustment { place, base }) = adjustment else { return vec![self.own(steps)] };
+        // What is adjusted leaves the filter's kind out.
+        let adjusted = place.iter().map(OwnedStep::lent).chain(steps.iter().skip(2).copied());
+        let own: Vec<_> =
+            [Step::Key("filters"), Step::Key(base)].into_iter().chain(steps[1..].to_vec()).collect();
+        let default = self.default(&own);
+        let all = [Some(adjusted.collect()), Some(own), default];
+        all.into_iter().flatten().map(|steps: Vec<Step<'a>>| self.own(&steps)).collect()
+    }
+
+    /// The steps to the default of what `steps` lead to.
+    fn default<'a>(&self, steps: &[Step<'a>]) -> Option<Vec<Step<'a>>> {
+        let [Step::Key(section @ ("routes" | "filters" | "upstreams")), _, inner @ ..] = steps else {
+            return None;
+        };
+        let is_there = self.has_defaults && !inner.is_empty();
+        let default = [Step::Key("defaults"), Step::Key(section)];
+        is_there.then(|| default.into_iter().chain(inner.iter().copied()).collect())
     }
 
     /// Where it is written itself.

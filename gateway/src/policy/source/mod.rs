@@ -20,7 +20,7 @@ use std::cell::RefCell;
 
 use super::diagnostics::{Excerpt, Position};
 use super::path::Step;
-pub(super) use layout::{Layout, Origin};
+pub(super) use layout::{Adjustment, Layout, Origin};
 pub(super) use scan::{Limits, ScanFailure};
 pub(super) use sources::{File, Sources};
 use tree::Tree;
@@ -66,6 +66,11 @@ impl<'t> Source<'t> {
     /// Where `steps` lead to, or the nearest thing around it if it is not written.
     fn span(&self, steps: &[Step<'_>], part: Part) -> Span {
         self.tree.find(steps, part).span
+    }
+
+    /// Whether the scalar that `steps` lead to is written without quotes.
+    fn is_plain(&self, steps: &[Step<'_>]) -> bool {
+        self.tree.is_plain(steps)
     }
 
     /// Whether all of `steps` are written.

@@ -125,7 +125,8 @@ impl Scan<'_> {
             return self.key(text, style, span);
         }
         let weight = Weight { nodes: 1, bytes: text.len() };
-        let id = self.place(Children::Scalar, span);
+        let is_plain = style == ScalarStyle::Plain;
+        let id = self.place(if is_plain { Children::Plain } else { Children::Scalar }, span);
         self.weigh(weight, span)?;
         self.anchor(anchor, id, weight);
         Ok(())

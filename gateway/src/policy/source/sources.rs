@@ -63,6 +63,12 @@ impl<'t> Sources<'t> {
         Spelled(&self.locate(at).steps).to_string()
     }
 
+    /// Whether the scalar at `at` is written without quotes.
+    pub(in super::super) fn is_plain(&self, at: &At<'_>) -> bool {
+        let Located { id, steps } = self.locate(at);
+        self.file(id).source.is_plain(&steps)
+    }
+
     /// Whether `at` is inside a value that may be secret.
     pub(in super::super) fn is_secret(&self, at: &At<'_>) -> bool {
         let Located { id, steps } = self.locate(at);

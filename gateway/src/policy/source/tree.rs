@@ -26,6 +26,9 @@ pub(super) struct Node {
 }
 
 pub(super) enum Children {
+    /// Without quotes.
+    Plain,
+    /// In quotes, or a block.
     Scalar,
     Sequence(Vec<NodeId>),
     Mapping(HashMap<Box<str>, Entry>),
@@ -83,6 +86,15 @@ impl Tree {
         found
     }
 
+    /// Whether the scalar that `steps` lead to is written without quotes.
+    pub(super) fn is_plain(&self, steps: &[Step<'_>]) -> bool {
+        let Some(id) = self.walk(steps) else { return false };
+        match &self.node(id).children {
+            Children::Alias(target) => matches!(self.node(*target).children, Children::Plain),
+            children => matches!(children, Children::Plain),
+        }
+    }
+
     /// Whether all of `steps` are written.
     pub(super) fn has(&self, steps: &[Step<'_>]) -> bool {
         self.walk(steps).is_some()
@@ -129,7 +141,7 @@ impl Tree {
             }
             let node = self.node(id);
             match &node.children {
-                Children::Scalar => spans.push(node.span),
+                Children::Plain | Children::Scalar => spans.push(node.span),
                 Children::Sequence(nodes) => pending.extend(nodes),
                 Children::Mapping(entries) => pending.extend(entries.values().map(|entry| entry.value)),
                 Children::Alias(target) => pending.push(*target),
