@@ -1,16 +1,16 @@
 //! The command line: arguments, subcommands, exit codes.
 //!
-//! One file a subcommand: [`run`], [`check`], [`explain`], [`mod@diff`], [`mod@filter`], [`remote`], [`shadow`], [`demo`], [`upstream`],
+//! One file a subcommand: [`run`], [`check`], [`mod@test`], [`explain`], [`mod@diff`], [`mod@filter`], [`remote`], [`shadow`], [`demo`], [`upstream`],
 //! and the compiler's process, which the gateway starts itself. What is asked for goes to standard output, what is told about it
 //! to standard error.
 //!
 //! | Code | Meaning |
 //! | --- | --- |
 //! | 0 | done; for `run` also: drained after SIGTERM or SIGINT |
-//! | 1 | `check`: the policy has errors; `explain`: no route takes the request; `diff`: something would change; `demo`: a step did not do what it should; `reload`, `rollback`, `rollout`: refused; `filter`: see there |
-//! | 2 | `filter`: what was asked for could not be done; `history`, `reload`, `rollback`, `rollout`: the gateway cannot be asked; `shadow`: it could not be done |
+//! | 1 | `check`: the policy has errors; `test`: a case failed; `explain`: no route takes the request; `diff`: something would change; `demo`: a step did not do what it should; `reload`, `rollback`, `rollout`: refused; `filter`: see there |
+//! | 2 | `filter`, `test`: what was asked for could not be done; `history`, `reload`, `rollback`, `rollout`: the gateway cannot be asked; `shadow`: it could not be done |
 //! | 64 | the command line is wrong |
-//! | 65 | `run`, `explain`, `diff`: the policy is wrong, or a filter of it does not start |
+//! | 65 | `run`, `test`, `explain`, `diff`: the policy is wrong, or a filter of it does not start |
 //! | 70 | the gateway or its machine failed: a port is taken, a folder cannot be written |
 //! | 128 + n | `run`: ended at once by a second signal n |
 
@@ -24,11 +24,15 @@ mod filter;
 mod first;
 mod folders;
 mod lifetime;
+mod modules;
 mod remote;
 mod run;
 mod shadow;
 mod signals;
+mod style;
+mod test;
 mod upstream;
+mod verdicts;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -36,6 +40,7 @@ use std::time::Instant;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use self::modules::{CacheArgs, cannot, told_after_a_second};
 use crate::generation::modules::COMPILE_SUBCOMMAND;
 
 /// How a command ended, as the table above says.
@@ -61,6 +66,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    Test(test::Args),
     Explain(explain::Args),
     Diff(diff::Args),
     History(remote::HistoryArgs),
@@ -80,6 +86,7 @@ const EXAMPLES: &str = "\
 Examples:
   tollgate demo                          a tour with real requests
   tollgate check policy.yaml             what is wrong with a policy, and where
+  tollgate test policy.yaml cases.yaml   test cases for a policy, through the real chain
   tollgate explain policy.yaml GET /x    which route takes a request, and why
   tollgate diff old.yaml new.yaml        what a reload would change
   tollgate run policy.yaml               serve it; edit the file, and the gateway follows
@@ -101,7 +108,7 @@ While it runs (the address is `admin` in the policy):
   kill -HUP PID                          reload, and open the access log anew
   kill PID                               finish what runs, then end
 
-Exit codes: 0 done, 1 check, demo or filter failed, 2 filter could not run, 64 wrong usage, 65 bad policy, 70 internal.";
+Exit codes: 0 done, 1 check, test, demo or filter failed, 2 test or filter could not run, 64 wrong usage, 65 bad policy, 70 internal.";
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -113,6 +120,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args, begun),
         Command::Check(args) => check::check(&args).into(),
+        Command::Test(args) => test::test(&args).into(),
         Command::Explain(args) => explain::explain(&args).into(),
         Command::Diff(args) => diff::diff(&args).into(),
         Command::History(args) => remote::history(&args).into(),

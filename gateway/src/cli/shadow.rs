@@ -8,8 +8,8 @@ use http::Method;
 use serde_json::Value;
 
 use super::Exit;
-use super::filter::style::printable;
 use super::remote::{self, Admin, Format};
+use super::style::printable;
 
 /// Try a policy on the traffic of a running gateway, with no effect.
 ///

@@ -17,9 +17,9 @@ use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
+pub use governor::clock::Clock;
 #[cfg(test)]
 pub(crate) use governor::clock::FakeRelativeClock;
-pub use governor::clock::{Clock, MonotonicClock};
 
 use super::keys::Key;
 use super::shard::{Figures, Shard};

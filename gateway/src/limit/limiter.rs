@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::buckets::{Buckets, Charge, Clock, MonotonicClock};
+use super::buckets::{Buckets, Charge, Clock};
+use super::clock::LimitClock;
 use super::headers::Fields;
 use super::keys::{Key, Keyer, Subject};
 use super::shard::Figures;
@@ -13,7 +14,7 @@ use crate::policy::filter::RateLimit;
 ///
 /// `Send` and `Sync`; kept in an `Arc` by every generation whose policy has the same filter.
 #[derive(Debug)]
-pub struct Limiter<C: Clock = MonotonicClock> {
+pub struct Limiter<C: Clock = LimitClock> {
     name: Arc<str>,
     definition: RateLimit,
     keyer: Keyer,
@@ -44,7 +45,7 @@ pub enum Decision {
 impl Limiter {
     /// A limiter on the machine's monotonic clock, all buckets full. `name` is the filter's.
     pub fn new(name: &Arc<str>, definition: &RateLimit) -> Self {
-        Self::with_clock(name, definition, MonotonicClock)
+        Self::with_clock(name, definition, LimitClock::Machine)
     }
 }
 

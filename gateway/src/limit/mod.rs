@@ -19,6 +19,7 @@
 //!   years to refill is lowered to one that takes 100 years: both are stricter.
 
 mod buckets;
+mod clock;
 pub mod headers;
 pub mod keys;
 mod limiter;
@@ -27,7 +28,8 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-pub use buckets::{Clock, MonotonicClock};
+pub use buckets::Clock;
+pub use clock::{HeldClock, LimitClock};
 pub(crate) use keys::AddressBlock;
 pub use keys::{Key, Subject};
 pub use limiter::{Decision, Limiter};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::clock::LimitClock;
 use super::limiter::Limiter;
 use crate::policy::filter::{Filter, FilterKind};
 
@@ -17,13 +18,18 @@ impl LimiterSet {
     /// as there, with its buckets as they are: a reload never refills a bucket. `old` is not changed,
     /// so a policy that is refused later has cost nothing.
     pub fn build(filters: &[Arc<Filter>], old: Option<&Self>) -> Self {
+        Self::build_on(filters, old, &LimitClock::Machine)
+    }
+
+    /// The same; limiters that are new go by `clock`.
+    pub fn build_on(filters: &[Arc<Filter>], old: Option<&Self>, clock: &LimitClock) -> Self {
         let limiters = filters.iter().filter_map(|filter| {
             let FilterKind::RateLimit(definition) = &filter.kind else { return None };
             let kept =
                 old.and_then(|old| old.get(&filter.name)).filter(|kept| kept.definition() == definition);
             let limiter = match kept {
                 Some(kept) => Arc::clone(kept),
-                None => Arc::new(Limiter::new(&filter.name, definition)),
+                None => Arc::new(Limiter::with_clock(&filter.name, definition, clock.clone())),
             };
             Some((Arc::clone(&filter.name), limiter))
         });

@@ -352,7 +352,7 @@ pub fn of_value(condition: &ValueMatch) -> String {
 }
 
 /// Without the anchors that resolving put around it.
-fn as_written(regex: &regex::Regex) -> &str {
+pub(super) fn as_written(regex: &regex::Regex) -> &str {
     let text = regex.as_str();
     text.strip_prefix(r"\A(?:").and_then(|text| text.strip_suffix(r")\z")).unwrap_or(text)
 }

@@ -13,6 +13,7 @@ use super::files::{Files, KeptFile};
 use super::gather::{Gathered, TEXT_MAX, gather, gather_text};
 use super::inputs::Inputs;
 use super::path::{At, Document, FileId};
+use super::places::Places;
 use super::raw::Entries;
 use super::report::Report;
 use super::{Policy, compose, decode, raw, resolve, variables};
@@ -24,6 +25,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// What is hardly meant, but keeps nothing from working.
     pub warnings: Diagnostics,
+    /// Where its filters are written.
+    pub places: Places,
     /// SHA-256 over all texts, modules, scripts and values of variables: equal digests mean equal policies.
     pub digest: [u8; 32],
     /// All files that it was read from, for it to be read again by [`load_kept`]. Not among them is a text
@@ -95,11 +98,12 @@ fn understood(gathered: Gathered, files: Files, inputs: &mut Inputs) -> Result<L
     let report = Report::of(sources);
     faults.into_iter().for_each(|fault| fault.report(&report));
     let resolved = if report.has_errors() { None } else { understand(documents, &report, &files, inputs) };
+    let places = resolved.as_ref().map(|(policy, _)| Places::of(policy, &report)).unwrap_or_default();
     let findings = report.finish();
     let Some((mut policy, modules)) = resolved else { return Err(findings) };
     policy.inputs = Arc::new(inputs.clone());
     let digest = digest(&texts, &modules);
-    Ok(Loaded { policy, warnings: findings, digest, files: files.into_read() })
+    Ok(Loaded { policy, warnings: findings, places, digest, files: files.into_read() })
 }
 
 /// The policy, and the digests of its modules. `None` if anything is wrong.

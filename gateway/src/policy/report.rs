@@ -135,6 +135,14 @@ impl<'s> Report<'s> {
         self.files.span(at, Part::Key).1.start
     }
 
+    /// An error without a message about the key at `at`, for what is found out later.
+    pub(super) fn about(&self, at: &At<'_>) -> Diagnostic {
+        let problem = Problem::new("").on_key();
+        let (file, span) = self.files.span(at, problem.part);
+        let finding = Finding { severity: Severity::Error, path: self.files.path(at), file, span, problem };
+        finding.into_diagnostic(&self.files)
+    }
+
     /// Keeps the value at `at` out of every excerpt.
     pub(super) fn hide(&self, at: &At<'_>) {
         self.files.hide(at);

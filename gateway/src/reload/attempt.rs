@@ -11,7 +11,7 @@ use crate::admin::{GenerationStatus, Phases, Refusal, ReloadOutcome, Trigger};
 use crate::generation::blueprint::{Blueprint, Modules};
 use crate::generation::canary;
 use crate::history::{Applied, EventKind};
-use crate::policy::{self, Diagnostics, KeptFile, Loaded, Policy, Reading};
+use crate::policy::{self, Diagnostics, KeptFile, Loaded, Places, Policy, Reading};
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::{RolloutEvent, SwapOutcome};
 use crate::worker::Beside;
@@ -73,6 +73,7 @@ impl Reloader {
         let same = Loaded {
             policy: current.policy.clone(),
             warnings: Diagnostics::default(),
+            places: Places::default(),
             digest: current.digest,
             files: Arc::default(),
         };

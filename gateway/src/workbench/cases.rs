@@ -4,7 +4,7 @@
 //! answered after the exchange is over, so a case that scripts any is given time for what is seen
 //! only from outside (log, metrics, shared data, the number of calls) to come true.
 
-mod compare;
+pub(super) mod compare;
 
 use std::io;
 use std::rc::Rc;
@@ -23,10 +23,7 @@ use crate::filter::wasm::Environment;
 use crate::generation::Compiled;
 use crate::policy::cases::{Case, Cases, Wanted};
 use crate::policy::diagnostics::Position;
-use compare::Comparison;
-
-/// How often is looked again for what comes late.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+use compare::{Comparison, Traces};
 
 /// What came of one case.
 #[derive(Debug)]
@@ -129,9 +126,16 @@ async fn exchanges(
                 vec![mismatch(exchange.position, "a property of its own", format!("the gateway owns {path}"))]
             }
             Ok(outcome) => {
-                let comparison =
-                    Comparison { expect: &exchange.expect, outcome: &outcome, stage, origins, log };
-                settled(case, &comparison).await
+                let traces = Left { outcome: &outcome, stage, origins };
+                let comparison = Comparison {
+                    expect: &exchange.expect,
+                    end: &outcome.end,
+                    sent: outcome.sent.as_ref(),
+                    course: None,
+                    traces: &traces,
+                    log,
+                };
+                comparison.settled((!case.calls.is_empty()).then_some(case.timeout)).await
             }
         };
         if !mismatches.is_empty() {
@@ -141,20 +145,33 @@ async fn exchanges(
     Vec::new()
 }
 
-/// What is wrong in the end.
-async fn settled(case: &Case, comparison: &Comparison<'_>) -> Vec<Mismatch> {
-    let mut mismatches = comparison.inside();
-    if !mismatches.is_empty() {
-        mismatches.extend(comparison.outside());
-        return mismatches;
+/// What an exchange left in its stage.
+struct Left<'a> {
+    outcome: &'a Outcome,
+    stage: &'a Stage,
+    origins: &'a [(Arc<str>, Origin)],
+}
+
+impl Traces for Left<'_> {
+    fn property(&self, path: &[u8]) -> Option<Vec<u8>> {
+        self.outcome.property(path)
     }
-    let end = Instant::now() + case.timeout;
-    loop {
-        let mismatches = comparison.outside();
-        if mismatches.is_empty() || case.calls.is_empty() || Instant::now() > end {
-            return mismatches;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
+
+    fn failures(&self) -> u64 {
+        self.outcome.failures
+    }
+
+    fn metric(&self, name: &str) -> Option<u64> {
+        self.stage.metric(name)
+    }
+
+    fn shared_data(&self, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.stage.shared_data(key)
+    }
+
+    fn calls(&self, upstream: &str) -> Option<u64> {
+        let origin = self.origins.iter().find(|(name, _)| **name == *upstream);
+        origin.map(|(_, origin)| origin.calls())
     }
 }
 
@@ -165,7 +182,7 @@ fn refusal(wanted: &Wanted, reason: &str) -> Vec<Mismatch> {
     }
 }
 
-fn mismatch(position: Position, expected: &str, got: String) -> Mismatch {
+pub(super) fn mismatch(position: Position, expected: &str, got: String) -> Mismatch {
     Mismatch { position, path: String::new(), expected: expected.to_owned(), got }
 }
 

@@ -73,6 +73,9 @@ pub enum End {
     Closed,
     /// The filter held back more than it may: 413 for a request, 502 for a response.
     TooLarge(usize),
+    /// The gateway answered by itself, or cut the connection: the word for it in the access log, and what
+    /// the client got.
+    Errored(&'static str, Option<Received>),
     /// The filter held the exchange back for good.
     Waiting,
 }
@@ -163,6 +166,9 @@ impl Course<'_> {
             Ok(sent) => self.sent = Some(sent),
             Err(PipeError::Replied(reply)) => return self.respond(Answer::of(*reply), true).await,
             Err(error) => return Err(stop(error)),
+        }
+        if !answer.delay.is_zero() {
+            tokio::time::sleep(answer.delay).await;
         }
         self.respond(answer.clone(), false).await
     }
@@ -320,7 +326,7 @@ impl Source {
 impl Answer {
     fn of(reply: Reply) -> Self {
         let body = if reply.body.is_empty() { Vec::new() } else { vec![reply.body] };
-        Self { status: reply.status, headers: reply.headers, body, trailers: None }
+        Self { status: reply.status, headers: reply.headers, body, ..Self::default() }
     }
 }
 

@@ -1,10 +1,12 @@
-//! One filter at work without a gateway: what `tollgate filter` shows.
+//! Filters and policies at work without traffic: what `tollgate filter` and `tollgate test` show.
 //!
 //! A filter here runs on the host code that serves requests: a generation with one route and one
 //! filter ([`Stage`]), on a guarded thread with a current-thread runtime, its module from the same
 //! compiler and cache. Only the two ends are not sockets: [`drive`] takes the place of the spine,
 //! hands the request to the chain, plays the upstream, and takes down what comes out ([`Outcome`]).
 //! Side calls go to origins on loopback that play a script (`origin`).
+//!
+//! A whole policy runs in [`policy`], whose two ends are sockets.
 //!
 //! * `cases` runs test cases and compares. `bench` repeats an exchange and takes times (`measure`).
 //! * [`replay`] plays what a gateway recorded, and compares.
@@ -19,6 +21,8 @@ pub mod inspect;
 mod log;
 pub mod measure;
 mod origin;
+mod pieces;
+pub mod policy;
 pub mod replay;
 mod stage;
 

@@ -114,17 +114,7 @@ impl Stage {
 
     /// A metric that the guest defined: a count, a level, or how many values a histogram has.
     pub fn metric(&self, name: &str) -> Option<u64> {
-        let mut found = None;
-        let metrics: &GuestMetrics = &self.guests.metrics;
-        metrics.visit(|given, value| {
-            if given == name {
-                found = Some(match value {
-                    MetricValue::Counter(value) | MetricValue::Gauge(value) => value,
-                    MetricValue::Histogram { buckets, .. } => buckets.iter().sum(),
-                });
-            }
-        });
-        found
+        metric(&self.guests.metrics, name)
     }
 
     pub(super) fn chain(&self) -> Rc<Chain> {
@@ -143,6 +133,20 @@ impl Stage {
         }
         Rc::new(exchange)
     }
+}
+
+/// A metric that a guest defined: a count, a level, or how many values a histogram has.
+pub(super) fn metric(metrics: &GuestMetrics, name: &str) -> Option<u64> {
+    let mut found = None;
+    metrics.visit(|given, value| {
+        if given == name {
+            found = Some(match value {
+                MetricValue::Counter(value) | MetricValue::Gauge(value) => value,
+                MetricValue::Histogram { buckets, .. } => buckets.iter().sum(),
+            });
+        }
+    });
+    found
 }
 
 /// The filter, which may call these upstreams and nothing else. What it says takes effect, even if it is

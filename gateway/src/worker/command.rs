@@ -1,5 +1,6 @@
 //! What the control side asks of a worker.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub(super) enum Command {
     /// Cut connections whose request began under this generation or one before, unless it is in force or
     /// on trial.
     Cut { through: u64 },
+    /// Serve HTTP on a connection that was accepted elsewhere, from this peer.
+    Adopt { stream: TcpStream, peer: SocketAddr },
     /// Panic.
     #[cfg(test)]
     Panic,

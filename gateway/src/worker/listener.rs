@@ -50,6 +50,17 @@ pub(super) async fn accept(listener: TcpListener, id: ListenerId, worker: Rc<Wor
     }
 }
 
+/// Serves HTTP on a connection that was accepted elsewhere.
+pub(super) fn adopt(stream: std::net::TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
+    let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+    match stream {
+        Ok(stream) if worker.admit() => connection::start(stream, peer, worker),
+        // Closed at once, as if it had been accepted here.
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "a connection could not be adopted"),
+    }
+}
+
 fn welcome(stream: TcpStream, peer: SocketAddr, id: ListenerId, worker: &Rc<Worker>) {
     if !worker.admit() {
         // Closed at once, and not queued: a full gateway must say so.

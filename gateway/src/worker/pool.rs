@@ -301,6 +301,15 @@ impl Workers {
         Commit { took: last.saturating_duration_since(started) }
     }
 
+    /// Hands worker 0 a connection that was accepted elsewhere, to serve HTTP on it as if it came from
+    /// `peer`. For tools, whose clients must seem to be anywhere.
+    pub async fn adopt(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+        if let Some(commands) = self.commands().next() {
+            // A worker that is gone drops the connection, which closes it.
+            let _ = commands.send(Command::Adopt { stream, peer }).await;
+        }
+    }
+
     /// Which generations still serve.
     pub fn retirements(&self) -> &Arc<Retirements> {
         &self.retirements

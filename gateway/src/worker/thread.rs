@@ -80,6 +80,7 @@ async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, mut comman
             }
             Command::Discard => prepared = None,
             Command::Cut { through } => cut(&worker, through),
+            Command::Adopt { stream, peer } => listener::adopt(stream, peer, &worker),
             #[cfg(test)]
             Command::Panic => panic!("a test asked for it"),
             Command::Drain { limit } => {
@@ -134,7 +135,7 @@ async fn first_generation(
             | Command::Promote { .. }
             | Command::Withdraw { .. }
             | Command::Shadow { .. } => {}
-            Command::Cut { .. } => {}
+            Command::Cut { .. } | Command::Adopt { .. } => {}
             #[cfg(test)]
             Command::Panic => panic!("a test asked for it"),
             Command::Drain { .. } => return None,

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::style::{Style, printable};
 use super::{Exit, read};
+use crate::cli::style::{Style, printable};
 use crate::workbench::inspect::{self, ImportReport, ImportSupport, Report};
 
 /// Say what a module is and needs, and whether this gateway would load it.

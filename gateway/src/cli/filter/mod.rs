@@ -9,16 +9,14 @@ mod bench;
 mod inspect;
 mod record;
 mod replay;
-pub(in crate::cli) mod style;
 mod test;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
-use super::{Exit, folders};
+use super::{CacheArgs, Exit, cannot, told_after_a_second};
 use crate::generation::Compiled;
 use crate::generation::modules::{Fault, ModuleStore};
 use crate::policy;
@@ -46,29 +44,6 @@ pub(super) fn run(command: Command) -> Exit {
         Command::Record(args) => record::record(&args),
         Command::Replay(args) => replay::replay(&args),
     }
-}
-
-/// Where compiled modules are kept.
-#[derive(Debug, clap::Args)]
-struct CacheArgs {
-    /// Folder for compiled modules, as for `tollgate run`.
-    #[arg(long, env = "TOLLGATE_CACHE_DIR", value_name = "FOLDER")]
-    cache_dir: Option<PathBuf>,
-}
-
-impl CacheArgs {
-    /// The store of compiled modules; what is wrong is told.
-    fn open(&self) -> Result<ModuleStore, Exit> {
-        let folder = folders::cache(self.cache_dir.as_deref());
-        ModuleStore::open(&folder)
-            .map_err(|error| cannot(&format_args!("the cache of compiled modules cannot be used: {error}")))
-    }
-}
-
-/// Tells why it cannot be done.
-fn cannot(why: &dyn std::fmt::Display) -> Exit {
-    eprintln!("tollgate: {why}");
-    Exit::CannotRun
 }
 
 /// The module's code, compiled if the cache does not have it.
@@ -117,19 +92,4 @@ fn filter_of(module: &Path, config: Option<&str>) -> Result<Arc<Filter>, Exit> {
 /// The module's bytes.
 fn read(path: &Path) -> Result<Vec<u8>, Exit> {
     policy::read_module(path).map_err(|error| cannot(&format_args!("{}: {error}", path.display())))
-}
-
-/// Does the work, and says on standard error what takes so long if it takes more than a second.
-fn told_after_a_second<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let (done, ends) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            if ends.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("{what} …");
-            }
-        });
-        let result = work();
-        drop(done);
-        result
-    })
 }

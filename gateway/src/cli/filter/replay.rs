@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::style::{Style, printable};
 use super::{CacheArgs, Exit, cannot, compiled, filter_of};
+use crate::cli::style::{Style, printable};
 use crate::filter::record::format::Header;
 use crate::policy;
 use crate::policy::filter::{Filter, FilterKind, WasmFilter};

@@ -16,10 +16,23 @@ const KEYS: [&str; 5] = ["equals", "contains", "regex", "present", "absent"];
 const WANTED: &str = "a text, a list of texts, or one of `{equals: …}`, `{contains: …}`, `{regex: …}`, \
                       `{present: true}`, `{absent: true}`";
 
+/// What is under test, which decides what can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// A filter alone.
+    Filter,
+    /// A gateway with its policy.
+    Policy,
+}
+
 /// What must come of an exchange; without a word it must pass.
-pub(super) fn expect(place: Place<'_>, raw: Option<&raw::Expect>) -> Expect {
+pub(super) fn expect(place: Place<'_>, raw: Option<&raw::Expect>, subject: Subject) -> Expect {
     let none = raw::Expect::default();
     let raw = raw.unwrap_or(&none);
+    refuse_foreign(place, raw, subject);
+    let text = |key: &'static str, field: &Field<Value>| {
+        field.given().and_then(|value| wanted(place.key(key), value))
+    };
     let logs = place.key("logs");
     Expect {
         position: position(place),
@@ -39,6 +52,32 @@ pub(super) fn expect(place: Place<'_>, raw: Option<&raw::Expect>) -> Expect {
         shared_data: texts(place.key("shared_data"), &raw.shared_data),
         calls: numbers(place.key("calls"), &raw.calls),
         failures: number(place.key("failures"), &raw.failures),
+        route: text("route", &raw.route),
+        upstream: text("upstream", &raw.upstream),
+        filter: text("filter", &raw.filter),
+        shadow: texts(place.key("shadow"), &raw.shadow),
+    }
+}
+
+/// What can be asked of one subject and not of the other.
+fn refuse_foreign(place: Place<'_>, raw: &raw::Expect, subject: Subject) {
+    let of_gateway = [
+        ("error", raw.error.is_absent()),
+        ("route", raw.route.is_absent()),
+        ("upstream", raw.upstream.is_absent()),
+        ("filter", raw.filter.is_absent()),
+        ("shadow", raw.shadow.is_absent()),
+    ];
+    let of_filter = [
+        ("properties", raw.properties.is_absent()),
+        ("shared_data", raw.shared_data.is_absent()),
+        ("failures", raw.failures.is_absent()),
+    ];
+    match subject {
+        Subject::Filter => {
+            place.refuse(&of_gateway, "there is one filter and no gateway: see `tollgate test`")
+        }
+        Subject::Policy => place.refuse(&of_filter, "what is inside a filter is for `tollgate filter test`"),
     }
 }
 
@@ -47,6 +86,7 @@ fn end(place: Place<'_>, raw: &raw::Expect) -> ExpectedEnd {
     let written = [
         ("reply", !raw.reply.is_absent()),
         ("failure", !raw.failure.is_absent()),
+        ("error", !raw.error.is_absent()),
         ("closed", asked(&raw.closed)),
         ("waiting", asked(&raw.waiting)),
     ];
@@ -60,6 +100,9 @@ fn end(place: Place<'_>, raw: &raw::Expect) -> ExpectedEnd {
     }
     if let Some(wanted) = raw.failure.given().and_then(|value| part(place.key("failure"), value)) {
         return ExpectedEnd::Fails(wanted);
+    }
+    if let Some(wanted) = raw.error.given().and_then(|value| wanted(place.key("error"), value)) {
+        return ExpectedEnd::Errs(wanted);
     }
     match (asked(&raw.closed), asked(&raw.waiting)) {
         (true, _) => ExpectedEnd::Closes(position(place.key("closed"))),

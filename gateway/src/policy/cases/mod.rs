@@ -1,9 +1,10 @@
-//! Test cases for a filter: what goes in and what must come out, as types.
+//! Test cases for a filter, or for a whole policy: what goes in and what must come out, as types.
 //!
 //! A cases file is YAML, read by the same machinery as a policy: all that is wrong is told at once
 //! with file, line, column and a near miss; unknown keys are refused. `raw` mirrors the file,
 //! `resolve` and `expect` turn it into the types of this page, [`load()`] does both.
-//! `filters/*/tests.yaml` show the format.
+//! `filters/*/tests.yaml` show the format. Cases for a policy ([`suite`]) are written in the same way, less what
+//! is inside a filter, and with what only a gateway knows; `policies/cases/*.yaml` show that.
 //!
 //! ```yaml
 //! filter: { config: { … } }        # as `filters.NAME.wasm` in a policy, without `module`
@@ -19,6 +20,7 @@ mod expect;
 mod load;
 mod raw;
 mod resolve;
+mod suite;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +33,8 @@ use regex::Regex;
 
 use super::diagnostics::Position;
 use super::filter::Filter;
-pub use load::{load, parse};
+pub use load::{load, load_suite, parse, parse_suite};
+pub use suite::{PolicyCase, PolicyExchange, Suite};
 
 /// A file of cases.
 #[derive(Debug)]
@@ -116,6 +119,8 @@ pub struct Answer {
     pub body: Vec<Bytes>,
     /// Its trailers.
     pub trailers: Option<HeaderMap>,
+    /// How long it takes before it comes.
+    pub delay: Duration,
 }
 
 /// What must come out of an exchange.
@@ -141,6 +146,14 @@ pub struct Expect {
     pub calls: Vec<(String, WantedNumber)>,
     /// How often the filter failed in this exchange; of use with `on_failure: open`.
     pub failures: Option<WantedNumber>,
+    /// The route that takes it.
+    pub route: Option<Wanted>,
+    /// The upstream that it is sent to.
+    pub upstream: Option<Wanted>,
+    /// The filter that ends it.
+    pub filter: Option<Wanted>,
+    /// What filters in shadow would have done, by their names.
+    pub shadow: Vec<(String, Wanted)>,
 }
 
 /// How an exchange must end.
@@ -152,6 +165,9 @@ pub enum ExpectedEnd {
     Replies(Box<Message>),
     /// The filter fails, for a reason that holds this.
     Fails(Wanted),
+    /// The gateway answers by itself or cuts the connection, for a cause that has this word in the access
+    /// log.
+    Errs(Wanted),
     /// The filter closes the stream.
     Closes(Position),
     /// The filter holds the exchange back for good.
@@ -254,7 +270,13 @@ impl std::fmt::Display for Matcher {
 
 impl Default for Answer {
     fn default() -> Self {
-        Self { status: StatusCode::OK, headers: HeaderMap::new(), body: Vec::new(), trailers: None }
+        Self {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            trailers: None,
+            delay: Duration::ZERO,
+        }
     }
 }
 

@@ -41,6 +41,40 @@ pub(super) struct Exchange {
     pub(super) expect: Field<Expect>,
 }
 
+/// A file of cases for a whole policy.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Suite {
+    pub(super) calls: Field<Entries<Vec<Field<Answer>>>>,
+    pub(super) timeout: Field<Duration>,
+    pub(super) cases: Field<Vec<Field<PolicyCase>>>,
+}
+
+/// The keys of one exchange stand here, or in each entry of `exchanges`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PolicyCase {
+    pub(super) name: Field<String>,
+    pub(super) calls: Field<Entries<Vec<Field<Answer>>>>,
+    pub(super) timeout: Field<Duration>,
+    pub(super) exchanges: Field<Vec<Field<PolicyExchange>>>,
+    pub(super) wait: Field<Duration>,
+    pub(super) repeat: Field<u64>,
+    pub(super) request: Field<Request>,
+    pub(super) response: Field<Answer>,
+    pub(super) expect: Field<Expect>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PolicyExchange {
+    pub(super) wait: Field<Duration>,
+    pub(super) repeat: Field<u64>,
+    pub(super) request: Field<Request>,
+    pub(super) response: Field<Answer>,
+    pub(super) expect: Field<Expect>,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Request {
@@ -61,14 +95,16 @@ pub(super) struct Answer {
     pub(super) headers: Field<Entries<OneOrMany>>,
     pub(super) body: Field<OneOrMany>,
     pub(super) trailers: Field<Entries<OneOrMany>>,
+    pub(super) delay: Field<Duration>,
 }
 
-/// At most one of `reply`, `failure`, `closed` and `waiting`.
+/// At most one of `reply`, `failure`, `error`, `closed` and `waiting`.
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Expect {
     pub(super) reply: Field<Message>,
     pub(super) failure: Field<Value>,
+    pub(super) error: Field<Value>,
     pub(super) closed: Field<bool>,
     pub(super) waiting: Field<bool>,
     pub(super) request: Field<Message>,
@@ -79,6 +115,10 @@ pub(super) struct Expect {
     pub(super) shared_data: Field<Entries<Value>>,
     pub(super) calls: Field<Entries<u64>>,
     pub(super) failures: Field<u64>,
+    pub(super) route: Field<Value>,
+    pub(super) upstream: Field<Value>,
+    pub(super) filter: Field<Value>,
+    pub(super) shadow: Field<Entries<Value>>,
 }
 
 #[derive(Deserialize, Default)]

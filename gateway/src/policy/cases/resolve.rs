@@ -18,16 +18,16 @@ use super::super::report::{Problem, Report, quoted};
 use super::super::resolve::{
     Modules, Names, Place, configuration, duration, environment, resolve_name, resolve_wasm,
 };
-use super::expect;
+use super::expect::{self, Subject};
 use super::raw;
 use super::{Answer, CLIENT, Case, Cases, ExchangeCase, Request, Script};
 
-const CASES_MAX: usize = 1_000;
-const EXCHANGES_MAX: usize = 100;
+pub(super) const CASES_MAX: usize = 1_000;
+pub(super) const EXCHANGES_MAX: usize = 100;
 pub(super) const ENTRIES_MAX: usize = 1_000;
 const TICKS_MAX: u64 = 10_000;
-const TIMEOUT: Duration = Duration::from_secs(2);
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// What the filter under test is called if its file does not say.
 const NAME: &str = "test";
 
@@ -78,7 +78,11 @@ fn filter(place: Place<'_>, field: &mut Field<policy::WasmFilter>, module: &Path
     resolve_wasm(place, raw, &mut modules, &Names::new("calls"))
 }
 
-fn timeout(place: Place<'_>, field: &Field<policy::Duration>, default: Duration) -> Option<Duration> {
+pub(super) fn timeout(
+    place: Place<'_>,
+    field: &Field<policy::Duration>,
+    default: Duration,
+) -> Option<Duration> {
     duration(place, field, default, Duration::from_millis(10)..=TIMEOUT_MAX)
 }
 
@@ -163,11 +167,11 @@ fn exchange(
         ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
         request: self::request(place.key("request"), request),
         response: answer(place.key("response"), response.given()),
-        expect: expect::expect(place.key("expect"), expect.given()),
+        expect: expect::expect(place.key("expect"), expect.given(), Subject::Filter),
     }
 }
 
-fn request(place: Place<'_>, field: &Field<raw::Request>) -> Request {
+pub(super) fn request(place: Place<'_>, field: &Field<raw::Request>) -> Request {
     let host = |text: &str| header_value(place.key("host"), text);
     let default = Request::get(PathAndQuery::from_static("/"), HeaderValue::from_static("test.example"));
     let Some(raw) = field.given() else { return default };
@@ -191,17 +195,19 @@ fn request(place: Place<'_>, field: &Field<raw::Request>) -> Request {
 }
 
 /// What an upstream answers.
-fn answer(place: Place<'_>, raw: Option<&raw::Answer>) -> Answer {
+pub(super) fn answer(place: Place<'_>, raw: Option<&raw::Answer>) -> Answer {
     let Some(raw) = raw else { return Answer::default() };
     let status = raw.status.given().and_then(|number| status(place.key("status"), *number));
+    let delay = duration(place.key("delay"), &raw.delay, Duration::ZERO, Duration::ZERO..=TIMEOUT_MAX);
     let mut headers = fields(place.key("headers"), &raw.headers);
     let body = body(place.key("body"), &raw.body);
     let trailers = trailers(place.key("trailers"), &raw.trailers);
     declare_length(&mut headers, &body, trailers.as_ref());
-    Answer { status: status.unwrap_or(StatusCode::OK), headers, body, trailers }
+    let (status, delay) = (status.unwrap_or(StatusCode::OK), delay.unwrap_or_default());
+    Answer { status, headers, body, trailers, delay }
 }
 
-fn scripts(place: Place<'_>, field: &Field<Entries<Vec<Field<raw::Answer>>>>) -> Vec<Script> {
+pub(super) fn scripts(place: Place<'_>, field: &Field<Entries<Vec<Field<raw::Answer>>>>) -> Vec<Script> {
     let mut scripts = Vec::new();
     for (name, answers) in place.entries(field, ENTRIES_MAX) {
         let entry = place.key(name);

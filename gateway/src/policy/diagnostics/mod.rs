@@ -87,6 +87,24 @@ pub(super) struct Excerpt {
     pub(super) underlined: usize,
 }
 
+impl Diagnostic {
+    /// An error without a message about a filter that is written nowhere.
+    pub(super) fn about_filter(name: &str) -> Self {
+        Self {
+            severity: Severity::Error,
+            file: String::new(),
+            position: None,
+            path: format!("filters.{name}"),
+            message: String::new(),
+            expected: None,
+            found: None,
+            help: None,
+            related: None,
+            excerpt: None,
+        }
+    }
+}
+
 impl Diagnostics {
     /// Findings kept; more are only counted.
     pub const MAX: usize = 200;

@@ -24,6 +24,7 @@ mod rollout;
 mod route;
 mod scalar;
 mod script;
+mod sense;
 mod sets;
 mod tcp;
 mod upstream;
@@ -97,6 +98,7 @@ pub(super) fn resolve(
         inputs: Arc::default(),
         origins: Arc::default(),
     };
+    sense::warn(root, raw, &policy);
     Some((policy, modules.digests().to_vec()))
 }
 

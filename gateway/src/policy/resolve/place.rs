@@ -68,7 +68,7 @@ impl<'a> Place<'a> {
     }
 
     /// Refuses keys that have no place here, though they have elsewhere. `keys` holds whether each is absent.
-    pub(super) fn refuse(&self, keys: &[(&'static str, bool)], help: &str) {
+    pub(in crate::policy) fn refuse(&self, keys: &[(&'static str, bool)], help: &str) {
         for (key, _) in keys.iter().filter(|(_, is_absent)| !is_absent) {
             self.key(key).error(Problem::new(format!("`{key}` has no place here")).help(help).on_key());
         }

@@ -69,6 +69,24 @@ pub struct Guard {
     writer: Option<Thread>,
 }
 
+/// Records that are taken by this process and not written.
+#[derive(Debug)]
+pub struct Kept {
+    records: Receiver<Message>,
+}
+
+impl Kept {
+    /// The next record of a request, if there is one by now.
+    pub fn next(&self) -> Option<Record> {
+        loop {
+            match self.records.try_recv().ok()? {
+                Message::Record(record) => return Some(record),
+                Message::Connection(_) | Message::Reopen | Message::Wake => {}
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Thread {
     handle: JoinHandle<()>,
@@ -106,6 +124,12 @@ impl AccessLog {
                 Ok((log.clone(), Guard { log, writer: None }))
             }
         }
+    }
+
+    /// A log whose records are taken by this process. `capacity` is the length of the queue, in records.
+    pub fn kept(capacity: usize) -> (Self, Kept) {
+        let (queue, records) = sync_channel(capacity.max(1));
+        (Self { queue: Some(queue), control: Arc::default(), stats: Arc::default() }, Kept { records })
     }
 
     fn start_on(output: Output, capacity: usize) -> io::Result<(Self, Guard)> {

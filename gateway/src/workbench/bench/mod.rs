@@ -244,5 +244,6 @@ fn word(end: &End) -> String {
         End::Closed => "closed".to_owned(),
         End::TooLarge(max) => format!("too large: more than {max} bytes held back"),
         End::Waiting => "never let go".to_owned(),
+        End::Errored(word, _) => format!("errored: {word}"),
     }
 }

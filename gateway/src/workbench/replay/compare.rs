@@ -56,6 +56,7 @@ fn ended(outcome: &Outcome) -> String {
         End::Closed => "closed the stream".to_owned(),
         End::TooLarge(max) => format!("held back more than {max} bytes"),
         End::Waiting => "held it back and never let go".to_owned(),
+        End::Errored(word, _) => format!("errored: {word}"),
     }
 }
 

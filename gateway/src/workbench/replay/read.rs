@@ -134,6 +134,7 @@ fn playable(line: usize, entry: Entry) -> Result<Exchange, &'static str> {
             headers: fields(&message.headers)?,
             body: body(message),
             trailers: message.trailers.as_deref().map(fields).transpose()?,
+            ..Answer::default()
         },
     };
     Ok(Exchange { line, entry, request, answer })

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tollgate_wasmedge::OptLevel;
 
-use super::style::Style;
 use super::{CacheArgs, Exit, cannot, refused, told_after_a_second};
+use crate::cli::style::Style;
 use crate::generation::Compiled;
 use crate::generation::modules::ModuleStore;
 use crate::policy::cases::{Case, Cases};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::style::{Style, printable};
 use super::Measured;
+use crate::cli::style::{Style, printable};
 use crate::workbench::bench::{Figures, Quantiles};
 
 /// Host functions that are named.

@@ -1,26 +1,30 @@
-//! The report as JUnit XML, as far as its readers agree: one suite, a case each, failures as text.
+//! The report as JUnit XML, as far as its readers agree: a suite for each file, a case each, failures as text.
 
 use std::fmt::Write;
 use std::path::Path;
 
+use super::Tested;
 use crate::workbench::cases::Verdict;
 
-/// The report of one run.
-pub(super) fn report(module: &Path, file: &Path, verdicts: &[Verdict]) -> String {
-    let failed = verdicts.iter().filter(|verdict| !verdict.passed()).count();
-    let seconds: f64 = verdicts.iter().map(|verdict| verdict.duration.as_secs_f64()).sum();
+/// The report of one run on `subject`.
+pub(super) fn report(subject: &Path, tested: &[Tested]) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
-    let (count, suite) = (verdicts.len(), escaped(&module.display().to_string()));
-    let file = escaped(&file.display().to_string());
-    // Writing to a String does not fail.
-    let _ = writeln!(
-        xml,
-        "  <testsuite name=\"{suite}\" tests=\"{count}\" failures=\"{failed}\" errors=\"0\" time=\"{seconds:.6}\">"
-    );
-    for verdict in verdicts {
-        case(&mut xml, &suite, &file, verdict);
+    let suite = escaped(&subject.display().to_string());
+    for Tested { file, verdicts } in tested {
+        let failed = verdicts.iter().filter(|verdict| !verdict.passed()).count();
+        let seconds: f64 = verdicts.iter().map(|verdict| verdict.duration.as_secs_f64()).sum();
+        let (count, file) = (verdicts.len(), escaped(&file.display().to_string()));
+        // Writing to a String does not fail.
+        let _ = writeln!(
+            xml,
+            "  <testsuite name=\"{suite}\" tests=\"{count}\" failures=\"{failed}\" errors=\"0\" time=\"{seconds:.6}\">"
+        );
+        for verdict in verdicts {
+            case(&mut xml, &suite, &file, verdict);
+        }
+        xml.push_str("  </testsuite>\n");
     }
-    xml.push_str("  </testsuite>\n</testsuites>\n");
+    xml.push_str("</testsuites>\n");
     xml
 }
 
@@ -96,7 +100,7 @@ mod tests {
             mismatches: vec![mismatch],
             log: Vec::new(),
         };
-        let xml = report(Path::new("m.wasm"), Path::new("t.yaml"), &[verdict]);
+        let xml = report(Path::new("m.wasm"), &[Tested { file: "t.yaml".into(), verdicts: vec![verdict] }]);
         assert!(xml.contains("name=\"a &quot;case&quot;\""), "{xml}");
         assert!(xml.contains("expected &quot;a&quot; &amp; &lt;b&gt;, got \u{FFFD}"), "{xml}");
         assert!(xml.contains("tests=\"1\" failures=\"1\""), "{xml}");

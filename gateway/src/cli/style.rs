@@ -4,30 +4,30 @@ use std::io::IsTerminal;
 
 /// How text on standard output looks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Style {
+pub(in crate::cli) struct Style {
     coloured: bool,
 }
 
 impl Style {
     /// Coloured on a terminal, and not if `NO_COLOR` is set (no-color.org).
-    pub(super) fn of_stdout() -> Self {
+    pub(in crate::cli) fn of_stdout() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { coloured: wanted && std::io::stdout().is_terminal() }
     }
 
-    pub(super) fn good(self, text: &str) -> String {
+    pub(in crate::cli) fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    pub(super) fn bad(self, text: &str) -> String {
+    pub(in crate::cli) fn bad(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
-    pub(super) fn title(self, text: &str) -> String {
+    pub(in crate::cli) fn title(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    pub(super) fn faint(self, text: &str) -> String {
+    pub(in crate::cli) fn faint(self, text: &str) -> String {
         self.paint("2", text)
     }
 
