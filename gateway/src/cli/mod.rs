@@ -1,6 +1,6 @@
 //! The command line: arguments, subcommands, exit codes.
 //!
-//! One file a subcommand: [`run`], [`check`], [`mod@test`], [`explain`], [`mod@diff`], [`mod@filter`], [`remote`], [`shadow`], [`demo`], [`upstream`],
+//! One file a subcommand: [`run`], [`check`], [`mod@test`], [`mod@schema`], [`explain`], [`mod@diff`], [`mod@filter`], [`remote`], [`shadow`], [`demo`], [`upstream`],
 //! and the compiler's process, which the gateway starts itself. What is asked for goes to standard output, what is told about it
 //! to standard error.
 //!
@@ -27,6 +27,7 @@ mod lifetime;
 mod modules;
 mod remote;
 mod run;
+mod schema;
 mod shadow;
 mod signals;
 mod style;
@@ -67,6 +68,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Test(test::Args),
+    Schema(schema::Args),
     Explain(explain::Args),
     Diff(diff::Args),
     History(remote::HistoryArgs),
@@ -87,6 +89,7 @@ Examples:
   tollgate demo                          a tour with real requests
   tollgate check policy.yaml             what is wrong with a policy, and where
   tollgate test policy.yaml cases.yaml   test cases for a policy, through the real chain
+  tollgate schema                        the JSON schema of policies, for editors
   tollgate explain policy.yaml GET /x    which route takes a request, and why
   tollgate diff old.yaml new.yaml        what a reload would change
   tollgate run policy.yaml               serve it; edit the file, and the gateway follows
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, begun),
         Command::Check(args) => check::check(&args).into(),
         Command::Test(args) => test::test(&args).into(),
+        Command::Schema(args) => schema::schema(&args).into(),
         Command::Explain(args) => explain::explain(&args).into(),
         Command::Diff(args) => diff::diff(&args).into(),
         Command::History(args) => remote::history(&args).into(),

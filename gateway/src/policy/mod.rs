@@ -40,6 +40,7 @@ mod report;
 mod resolve;
 pub mod rollout;
 pub mod route;
+mod schema;
 mod script;
 mod source;
 mod suggest;
@@ -55,6 +56,7 @@ pub use load::{Loaded, Reading, load, load_kept, parse, read};
 pub use places::Places;
 pub use read::ReadError;
 pub use resolve::read_module;
+pub use schema::schema;
 
 /// A whole policy, valid by construction.
 #[derive(Debug, Clone)]

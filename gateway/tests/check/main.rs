@@ -127,7 +127,7 @@ fn every_filter_that_does_not_start_is_told() {
 
 #[test]
 fn warnings_fail_only_if_they_are_denied() {
-    let filters = "  fine: { lua: { inline: 'function on_request() end' } }\n  idle: { headers: {} }\n";
+    let filters = "  fine: { lua: { inline: 'function on_request() end' } }\n  idle: { headers: { request: { remove: [x-debug] } } }\n";
     let folder = folder(filters, "fine", &[]);
     let ran = check(&folder, &[]).expect(0);
     assert!(ran.out.contains("warning: filters.idle: no route uses it"), "{}", ran.out);

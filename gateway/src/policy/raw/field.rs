@@ -1,8 +1,10 @@
 //! The few generic shapes of the raw form.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{
     Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::SeqAccessDeserializer,
@@ -49,12 +51,55 @@ impl<T> Field<T> {
     }
 }
 
+/// What is written looks the same with and without it.
+impl<T: JsonSchema> JsonSchema for Field<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        or_variable(generator.subschema_for::<T>())
+    }
+}
+
+/// A number or a truth value may be a variable, which is text until it is replaced.
+fn or_variable(mut schema: Schema) -> Schema {
+    let kind = schema.get("type").and_then(|kind| kind.as_str()).map(str::to_owned);
+    if let Some(kind) = kind.filter(|kind| kind == "integer" || kind == "boolean") {
+        schema.insert("type".to_owned(), vec![kind.as_str(), "string"].into());
+        schema.insert("pattern".to_owned(), VARIABLE.into());
+    }
+    schema
+}
+
+/// What a text looks like in which a variable stands.
+const VARIABLE: &str = r"\$\{";
+
 /// A mapping with free keys, in the order written.
 pub(in super::super) struct Entries<T>(pub(in super::super) Vec<(String, Field<T>)>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Entries<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Entries_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let value = generator.subschema_for::<T>();
+        json_schema!({ "type": "object", "additionalProperties": value })
     }
 }
 
@@ -90,6 +135,19 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
+impl JsonSchema for OneOrMany {
+    fn schema_name() -> Cow<'static, str> {
+        "OneOrMany".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A text, or a list of texts.",
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+        })
+    }
+}
+
 struct OneOrManyVisitor;
 
 impl<'de> Visitor<'de> for OneOrManyVisitor {
@@ -119,6 +177,27 @@ pub(in super::super) enum FilterUse {
 impl<'de> Deserialize<'de> for FilterUse {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FilterUseVisitor)
+    }
+}
+
+impl JsonSchema for FilterUse {
+    fn schema_name() -> Cow<'static, str> {
+        "FilterUse".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The name of a filter or of a filter set, or a filter with settings to change.",
+            "anyOf": [
+                { "type": "string" },
+                {
+                    "type": "object",
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "additionalProperties": { "type": "object" },
+                },
+            ],
+        })
     }
 }
 
@@ -161,6 +240,19 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A size such as `64KiB`, or a number of bytes.",
+            "anyOf": [{ "type": "string", "examples": ["64KiB", "16MiB"] }, { "type": "integer", "minimum": 0 }],
+        })
+    }
+}
+
 struct SizeVisitor;
 
 impl Visitor<'_> for SizeVisitor {
@@ -188,6 +280,16 @@ macro_rules! texts {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 deserializer.deserialize_str(TextVisitor($expected)).map($name)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "description": $expected })
             }
         }
     )*};

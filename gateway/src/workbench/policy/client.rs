@@ -17,7 +17,7 @@ use crate::policy::cases::Request;
 /// What the client got.
 pub(super) enum Heard {
     /// A whole response.
-    Response(Received),
+    Response(Box<Received>),
     /// The connection was cut before the end of one.
     Cut,
     /// Nothing, or not all of it, in the time that it had.
@@ -31,7 +31,7 @@ pub(super) enum Heard {
 pub(super) async fn ask(gateway: &Gateway, request: &Request, limit: Duration) -> io::Result<Heard> {
     let stream = gateway.connect(request.client).await?;
     Ok(match tokio::time::timeout(limit, exchange(stream, request)).await {
-        Ok(Ok(received)) => Heard::Response(received),
+        Ok(Ok(received)) => Heard::Response(Box::new(received)),
         Ok(Err(_)) => Heard::Cut,
         Err(_) => Heard::Nothing,
     })

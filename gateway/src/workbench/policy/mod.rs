@@ -191,7 +191,7 @@ fn course(record: &Record) -> Course {
 fn end(heard: Heard, record: Record, course: &mut Course) -> End {
     let received: Option<Received> = match heard {
         Heard::Nothing => return End::Waiting,
-        Heard::Response(received) => Some(received),
+        Heard::Response(received) => Some(*received),
         Heard::Cut => None,
     };
     let reason = record.ended_by.map(|ended| ended.reason.as_ref().to_owned());
