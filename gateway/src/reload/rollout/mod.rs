@@ -40,7 +40,7 @@ use crate::admin::{NotSteered, Phases, ReloadOutcome, RolloutNote, RolloutOrder,
 use crate::generation::{Blueprint, Modules, Trial};
 use crate::history::{EventKind, Pin};
 use crate::policy::rollout::{Rollout, Share};
-use crate::policy::{Diagnostics, KeptFile, Loaded};
+use crate::policy::{Diagnostics, KeptFile, Loaded, Places};
 use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::{RolloutEvent, SwapPhase};
 use crate::worker::Beside;
@@ -197,6 +197,7 @@ impl Reloader {
         let same = Loaded {
             policy: old.policy.clone(),
             warnings: Diagnostics::default(),
+            places: Places::default(),
             digest: old.digest,
             files: Arc::default(),
         };

@@ -15,7 +15,7 @@ use crate::limit::{HeldClock, LimitClock, LimiterSet};
 use crate::policy::Loaded;
 use crate::telemetry::access_log::{AccessLog, CAPACITY_DEFAULT, Kept, Record};
 use crate::telemetry::metrics::Metrics;
-use crate::worker::{PrepareError, Shared, StartError, Workers};
+use crate::worker::{Beside, PrepareError, Shared, StartError, Workers};
 
 /// The number of its only generation.
 const FIRST: u64 = 1;
@@ -51,7 +51,7 @@ impl Gateway {
         let workers = Workers::start(NonZeroUsize::MIN, &[], &shared).map_err(|error| match error {
             StartError::Bind { source, .. } | StartError::Thread(source) => source,
         })?;
-        if let Err(error) = workers.prepare(&Arc::new(blueprint)).await {
+        if let Err(error) = workers.prepare(&Arc::new(blueprint), Beside::Current).await {
             workers.drain(DRAIN_MAX).await;
             return Ok(Err(error));
         }
