@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
 
 use super::diagnostics::{Diagnostic, Excerpt, Position};
 use super::filter::{Filter, FilterKind};
@@ -42,6 +44,35 @@ pub(super) struct Mistake {
     source: String,
     /// What is wrong.
     message: String,
+}
+
+/// Whether a file is a script, by its extension.
+pub(super) fn is_script(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "lua")
+}
+
+/// What an interpreter is given, less the script's configuration.
+#[derive(Deserialize, Serialize)]
+struct Bare {
+    name: String,
+    source: String,
+    modules: serde_json::Value,
+    memory: u64,
+}
+
+/// What an interpreter is given.
+#[derive(Serialize)]
+struct Configured<'c> {
+    #[serde(flatten)]
+    bare: Bare,
+    config: &'c Value,
+}
+
+/// What an interpreter is given, with this configuration of the script in the place of its own. `None` if
+/// `whole` is of another form.
+pub(super) fn with_config(whole: &[u8], config: &Value) -> Option<Arc<[u8]>> {
+    let bare = serde_json::from_slice(whole).ok()?;
+    Some(serde_json::to_vec(&Configured { bare, config }).ok()?.into())
 }
 
 /// What an interpreter said, without its traceback.

@@ -161,6 +161,29 @@ fn a_filter_that_does_not_start_fails_the_case_unless_it_is_asked_for() {
     assert!(ran.out.contains("expected: something with \"nonsense\" in it\n         got:      it started"));
 }
 
+#[test]
+fn scripts_are_tested_as_modules_are() {
+    let (folder, cases) = file(
+        "cases.yaml",
+        "filter: { config: { door: shut, key: k } }\n\
+         cases:\n\
+         - { name: shut, expect: { reply: { status: 403, body: shut }, logs: [at the door] } }\n\
+         - name: open\n\
+         \x20 config: { door: open }\n\
+         \x20 expect: { request: { headers: { x-door: open } } }\n\
+         - { name: no door, config: {}, refused: 'door.lua:2: no door' }\n",
+    );
+    let script = folder.path().join("door.lua");
+    let text = "local door = config.door\nif not door then error('no door') end\n\
+                function on_request(req)\n  log.info('at the door')\n\
+                \x20 if door == 'shut' then respond(403, {}, door) end\n  req.headers['x-door'] = door\nend\n";
+    std::fs::write(&script, text).unwrap();
+    run(&script, &cases, &[]).expect(0);
+    std::fs::write(&script, "function on_request(req) = end\n").unwrap();
+    let ran = run(&script, &cases, &[]).expect(1);
+    assert!(ran.out.contains("door.lua:1:26: "), "{}", ran.out);
+}
+
 const CALLS: &str = "\
 timeout: 1s
 calls: { auth: [{ body: from the file }] }

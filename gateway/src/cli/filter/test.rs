@@ -16,7 +16,7 @@ use crate::workbench::cases::run;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(in crate::cli) struct Args {
-    /// The module.
+    /// The module, or a script (`.lua`).
     module: PathBuf,
     /// The cases.
     cases: PathBuf,
@@ -33,6 +33,7 @@ Example:
 A cases file:
   filter:                                  # as `filters.NAME.wasm` in a policy, without `module`
     config: { default: allow, rules: [{ action: deny, paths: [{ prefix: /admin }] }] }
+                                           # of a script, as `filters.NAME.lua` without `file`
   cases:
     - name: the admin pages are closed
       request: { method: GET, path: /admin, headers: { x-who: ada } }

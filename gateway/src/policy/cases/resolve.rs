@@ -16,8 +16,9 @@ use super::super::filter::{Filter, FilterKind, WasmFilter};
 use super::super::raw::{self as policy, Entries, Field, OneOrMany};
 use super::super::report::{Problem, Report, quoted};
 use super::super::resolve::{
-    Modules, Names, Place, configuration, duration, environment, resolve_name, resolve_wasm,
+    Modules, Names, Place, configuration, duration, environment, resolve_name, resolve_script, resolve_wasm,
 };
+use super::super::script;
 use super::expect::{self, Subject};
 use super::raw;
 use super::{Answer, CLIENT, Case, Cases, ExchangeCase, Request, Script};
@@ -56,7 +57,7 @@ pub(super) fn resolve(mut raw: raw::Cases, report: &Report<'_>, module: &Path) -
     Some(Cases { filter, cases: cases.into_iter().collect::<Option<_>>()? })
 }
 
-/// The filter as a policy would have it; the module is the one that the command line names.
+/// The filter as a policy would have it; the module or script is the one that the command line names.
 fn filter(place: Place<'_>, field: &mut Field<policy::WasmFilter>, module: &Path) -> Option<WasmFilter> {
     if matches!(field, Field::Refused) {
         return None;
@@ -69,13 +70,22 @@ fn filter(place: Place<'_>, field: &mut Field<policy::WasmFilter>, module: &Path
         let problem = Problem::new("`module` has no place here").help("the command line names it");
         place.key("module").error(problem.on_key());
     }
-    raw.module = Field::Given(module.to_string_lossy().into_owned());
+    let name = module.to_string_lossy().into_owned();
     // What it may call is what `calls` plays, whatever its policy allows.
     raw.allow = Field::Absent;
     // Paths on the command line start at the current folder.
     let files = Files::on_disk();
     let mut modules = Modules::below(PathBuf::new(), &files);
-    resolve_wasm(place, raw, &mut modules, &Names::new("calls"))
+    if !script::is_script(module) {
+        raw.module = Field::Given(name);
+        return resolve_wasm(place, raw, &mut modules, &Names::new("calls"));
+    }
+    if !raw.file.is_absent() {
+        let problem = Problem::new("`file` has no place here").help("the command line names it");
+        place.key("file").error(problem.on_key());
+    }
+    raw.file = Field::Given(name);
+    resolve_script(place, NAME, module, raw, &mut modules, &Names::new("calls"))
 }
 
 pub(super) fn timeout(
@@ -113,8 +123,13 @@ fn case(
 
 /// The filter with the case's own configuration.
 fn overridden(place: Place<'_>, raw: &raw::Case, mut filter: WasmFilter) -> Option<WasmFilter> {
-    if !raw.config.is_absent() {
-        filter.configuration = configuration(place.key("config"), &raw.config)?;
+    if let Some(config) = raw.config.given() {
+        let alone = configuration(place.key("config"), &raw.config)?;
+        // A script and its configuration are handed over together.
+        filter.configuration = match script::is_script(&filter.path) {
+            true => script::with_config(&filter.configuration, config)?,
+            false => alone,
+        };
     }
     if !raw.vm_config.is_absent() {
         filter.vm_configuration = configuration(place.key("vm_config"), &raw.vm_config)?;

@@ -37,6 +37,7 @@ use super::raw;
 use super::report::{Problem, Report};
 pub(super) use filter::{configuration, environment, resolve_wasm};
 pub(super) use headers::resolve_name;
+pub(super) use lua::resolve_script;
 pub(super) use module::Modules;
 pub use module::read_module;
 pub(super) use names::Names;

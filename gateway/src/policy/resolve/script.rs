@@ -109,6 +109,18 @@ pub(super) fn resolve(
     })
 }
 
+/// The filter that runs the script at `_path`.
+pub(in crate::policy) fn resolve_script(
+    place: Place<'_>,
+    name: &str,
+    _path: &Path,
+    raw: &raw::WasmFilter,
+    modules: &mut Modules<'_>,
+    upstreams: &Names<'_, Upstream>,
+) -> Option<WasmFilter> {
+    resolve(place, name, raw, modules, upstreams)
+}
+
 /// How much of a body a script is shown: what the policy says, else nothing if the script does not even
 /// mention the handler, so that such bodies pass untouched.
 fn body_mode(
