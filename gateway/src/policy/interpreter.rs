@@ -1,6 +1,7 @@
 //! The interpreters that the program carries: Proxy-Wasm modules (`filters/lua`, `filters/starlark`), each the
 //! same for every script in its language, so that a changed script compiles nothing.
 
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use sha2::{Digest, Sha256};
@@ -49,6 +50,12 @@ impl Language {
             Self::Lua => "lua",
             Self::Starlark => "star",
         }
+    }
+
+    /// By the extension of a file.
+    pub(super) fn of_file(path: &Path) -> Option<Self> {
+        let extension = path.extension()?;
+        [Self::Lua, Self::Starlark].into_iter().find(|language| extension == language.extension())
     }
 
     /// Its interpreter, or `None` in a program that was built without.

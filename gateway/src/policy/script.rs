@@ -14,6 +14,7 @@ use serde_yaml::Value;
 use super::diagnostics::{Diagnostic, Excerpt, Position};
 use super::filter::{Filter, FilterKind};
 use super::gather::TEXT_MAX;
+use super::interpreter::Language;
 use super::read::read_bounded;
 
 /// What an interpreter is given, as far as it is needed here.
@@ -48,7 +49,7 @@ pub(super) struct Mistake {
 
 /// Whether a file is a script, by its extension.
 pub(super) fn is_script(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "lua")
+    Language::of_file(path).is_some()
 }
 
 /// What an interpreter is given, less the script's configuration.

@@ -16,7 +16,7 @@ use crate::workbench::cases::run;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(in crate::cli) struct Args {
-    /// The module, or a script (`.lua`).
+    /// The module, or a script (`.lua`, `.star`).
     module: PathBuf,
     /// The cases.
     cases: PathBuf,

@@ -37,12 +37,12 @@ use super::raw;
 use super::report::{Problem, Report};
 pub(super) use filter::{configuration, environment, resolve_wasm};
 pub(super) use headers::resolve_name;
-pub(super) use lua::resolve_script;
 pub(super) use module::Modules;
 pub use module::read_module;
 pub(super) use names::Names;
 pub(super) use place::Place;
 pub(super) use scalar::duration;
+pub(super) use script::resolve_script;
 use sets::Chains;
 
 /// Files and patterns under `include`, of all files together; they were followed before.

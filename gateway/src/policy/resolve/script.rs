@@ -109,16 +109,16 @@ pub(super) fn resolve(
     })
 }
 
-/// The filter that runs the script at `_path`.
+/// The filter that runs the script at `path`, in the language that its extension says.
 pub(in crate::policy) fn resolve_script(
     place: Place<'_>,
     name: &str,
-    _path: &Path,
+    path: &Path,
     raw: &raw::WasmFilter,
     modules: &mut Modules<'_>,
     upstreams: &Names<'_, Upstream>,
 ) -> Option<WasmFilter> {
-    resolve(place, name, raw, modules, upstreams)
+    resolve(place, name, Language::of_file(path)?, raw, modules, upstreams)
 }
 
 /// How much of a body a script is shown: what the policy says, else nothing if the script does not even

@@ -50,7 +50,8 @@ fn filters(section: Place<'_>, raw: &raw::Policy, policy: &Policy) {
     for filter in &policy.filters {
         let Some(raw) = written.get(&*filter.name) else { continue };
         let place = section.key(&filter.name);
-        let kinds = [("wasm", raw.wasm.given()), ("lua", raw.lua.given())];
+        let kinds =
+            [("wasm", raw.wasm.given()), ("lua", raw.lua.given()), ("starlark", raw.starlark.given())];
         for (kind, raw) in kinds {
             if let (Some(raw), FilterKind::Wasm(wasm)) = (raw, &filter.kind) {
                 guest(place.key(kind), raw, wasm, policy);
