@@ -68,7 +68,8 @@ fn unknown_keys_and_wrong_types_are_not_valid() {
     let mut count = 0;
     for (file, text) in texts(&fixtures) {
         let said = std::fs::read_to_string(file.with_extension("txt")).unwrap();
-        if !KNOWN.iter().any(|known| said.contains(known)) {
+        // What is wrong may be in a file that is included.
+        if !KNOWN.iter().any(|known| said.contains(known)) || text.contains("include:") {
             continue;
         }
         let Some(found) = against(&validator, &text) else { continue };

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code)] // what only tests of a gateway need
 mod support;
 
 use std::process::Command;

@@ -4,7 +4,6 @@
 
 mod asked;
 #[path = "../support/mod.rs"]
-#[allow(dead_code)] // what only tests of a gateway need
 mod support;
 mod told;
 
