@@ -217,16 +217,39 @@ def chain_peers() -> list[Peer]:
     ]
 
 
+RISK = {
+    "deny_above": 60,
+    "agents": {"sqlmap": 60, "nikto": 60, "masscan": 60, "curl": 5},
+    "countries": {"DE": 1, "US": 1, "other": 5},
+    "networks": {"192.0.2.0/24": 30, "10.0.0.0/8": -10},
+    "rate": {"per_second": 50, "score": 30},
+}
+# Starlark and Rust have regular expressions where Lua has patterns.
+REGEX_PATHS = {r"^/admin": 40, r"^/api/v\d+/export": 20, r"\.php$": 30, r"/\.git/": 50}
+
+
 def risk_policy() -> dict:
     """The script and the configuration of policies/risk.yaml."""
-    return {"lua": {"file": str(ROOT / "policies/lua/risk.lua"), "memory": "1MiB", "budget": "2ms", "config": {
-        "deny_above": 60,
-        "agents": {"sqlmap": 60, "nikto": 60, "masscan": 60, "curl": 5},
-        "paths": {"^/admin": 40, "^/api/v%d+/export": 20, "%.php$": 30, "/%.git/": 50},
-        "countries": {"DE": 1, "US": 1, "other": 5},
-        "networks": {"192.0.2.0/24": 30, "10.0.0.0/8": -10},
-        "rate": {"per_second": 50, "score": 30},
-    }}}
+    paths = {"^/admin": 40, "^/api/v%d+/export": 20, "%.php$": 30, "/%.git/": 50}
+    return {"lua": {
+        "file": str(ROOT / "policies/lua/risk.lua"), "memory": "1MiB", "budget": "2ms", "config": {**RISK, "paths": paths},
+    }}
+
+
+def risk_in_starlark() -> dict:
+    """The script and the configuration of policies/risk-starlark.yaml."""
+    config = {**RISK, "paths": REGEX_PATHS}
+    return {"starlark": {"file": str(ROOT / "policies/starlark/risk.star"), "memory": "1MiB", "config": config}}
+
+
+def risk_elsewhere() -> list[Peer]:
+    """The same score in Starlark, and in Rust as policies/risk-rust.yaml has it."""
+    module = ROOT / "filters/dist/risk.wasm"
+    rust = {"wasm": {"module": str(module), "budget": "2ms", "config": {**RISK, "paths": REGEX_PATHS}}}
+    return [
+        tollgate("tollgate-starlark", "Tollgate + Starlark", {"risk": risk_in_starlark()}, expects=risk),
+        tollgate("tollgate-rust", "Tollgate + Wasm (Rust filter)", {"risk": rust}, expects=risk, needs=module),
+    ]
 
 
 def risk_peers() -> list[Peer]:
@@ -237,6 +260,7 @@ def risk_peers() -> list[Peer]:
         haproxy("haproxy-lua", "HAProxy + Lua", text("haproxy/risk.lua.cfg"), ("@PEERS@/lua/haproxy-risk.lua",), expects=risk),
         envoy("envoy-lua", "Envoy + LuaJIT", inserts={"HTTP_FILTERS": envoy_lua_filter(text("lua/envoy-risk.lua"))}, expects=risk),
         tollgate("tollgate-lua", "Tollgate + Lua", {"risk": risk_policy()}, expects=risk),
+        *risk_elsewhere(),
     ]
 
 

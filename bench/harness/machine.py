@@ -25,11 +25,12 @@ def describe() -> dict:
         "system": release.get("PRETTY_NAME", "").strip('"'),
         "commit": git("rev-parse", "--short=10", "HEAD"),
         # Documents and the harness itself do not change what is measured.
-        "changed": bool(git("status", "--porcelain", "--untracked-files=no", "--", "gateway", "filters", "Cargo.lock", "policies")),
+        "changed": bool(git("status", "--porcelain", "--untracked-files=no", "--", "gateway", "filters", "Cargo.toml", "Cargo.lock", "policies")),
         "binary_is_older": newest_source() > (TOLLGATE.stat().st_mtime if TOLLGATE.exists() else 0),
     }
 
 
 def newest_source() -> float:
     """When the gateway's sources last changed."""
-    return max(path.stat().st_mtime for path in (ROOT / "gateway").glob("**/src/**/*.rs"))
+    folders = (ROOT / "gateway" / name for name in ("src", "wasmedge/src", "proxy-wasm/src"))
+    return max(path.stat().st_mtime for folder in folders for path in folder.glob("**/*.rs"))

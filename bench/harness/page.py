@@ -140,7 +140,8 @@ def make(parts: list[dict], faults: list[str]) -> tuple[str, dict[str, str]]:
         ", ".join(f"{name} {version}" for name, version in first["versions"].items()) + ".",
         "",
         "CPU a request is the kernel's account of the whole process group over the requests answered. Ratios are taken round by "
-        "round; median, and the middle half of the rounds in parentheses. Below 1: Tollgate needs less.",
+        "round; median, and the middle half of the rounds in parentheses. In the first table, who is ahead and behind: Tollgate's CPU "
+        "as a share of the other's, so below 1 it needs less.",
         "",
         "## In a minute",
         *summary(parts),

@@ -69,6 +69,7 @@ class Peer:
     group: str = ""  # ratios are taken within a group
     compiles: bool = False  # it has code to compile before it is at its best
     needs_lua_module: bool = False
+    needs: Path | None = None  # a file that must have been built
     process: subprocess.Popen | None = None
     address: str = ""
     admin: str = ""
@@ -82,6 +83,8 @@ class Peer:
             return f"no {self.program}: {tools.how(self.program)}"
         if self.needs_lua_module and not tools.has_lua_module():
             return "nginx has no Lua module: apt-get install libnginx-mod-http-lua"
+        if self.needs and not self.needs.exists():
+            return f"no {self.needs.relative_to(ROOT)}: make filters"
         return None
 
     def prepare(self, folder: Path, upstream: str, layout: Layout) -> None:

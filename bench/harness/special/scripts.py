@@ -30,14 +30,21 @@ def many(count: int) -> list[Peer]:
             status, headers, _ = peer.get(f"/s{index}/a", {"user-agent": "curl/8", "x-country": "FR"})
             assert (status, headers.get("x-saw-risk")) == (200, "10"), f"{peer.name}: script {index}: {status}, {headers}"
 
-    filters = {f"risk-{index}": catalogue.risk_policy() for index in range(count)}
+    return [
+        nginx_many(count, answers), haproxy_many(count, answers), envoy_many(count, answers),
+        tollgate_many(count, "Lua", catalogue.risk_policy(), answers),
+        tollgate_many(count, "Starlark", catalogue.risk_in_starlark(), answers),
+    ]
+
+
+def tollgate_many(count: int, language: str, policy: dict, answers) -> Peer:
     routes = [
         {"match": {"path": {"prefix": f"/s{index}"}}, "filters": [f"risk-{index}"], "forward": {"upstream": "up"}}
         for index in range(count)
     ]
     routes.append({"forward": {"upstream": "up"}})
-    return [nginx_many(count, answers), haproxy_many(count, answers), envoy_many(count, answers),
-            catalogue.tollgate(f"tollgate-{count}", "Tollgate + Lua", filters, routes, expects=answers)]
+    filters = {f"risk-{index}": policy for index in range(count)}
+    return catalogue.tollgate(f"tollgate-{language.lower()}-{count}", f"Tollgate + {language}", filters, routes, expects=answers)
 
 
 def nginx_many(count: int, answers) -> Peer:
