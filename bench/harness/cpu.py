@@ -96,7 +96,7 @@ def memory_kib(root: int) -> dict[str, int]:
     return {"rss_kib": rss, "private_kib": private}
 
 
-def wait_until_idle(root: int, limit: float = 120.0) -> float:
+def wait_until_idle(root: int, limit: float = 300.0) -> float:
     """Waits until a process group has nothing to do (no compiling, no warming up): less than 2 % of
     a core for 0.6 s. The seconds it took; raises TimeoutError after `limit`."""
     start = time.monotonic()
