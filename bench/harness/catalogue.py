@@ -79,6 +79,7 @@ def tollgate(
     command = ["run", "@CONFIG@", "--workers", "@WORKERS@", "--access-log", "off", "--cache-dir", str(cache), "--log", "warn"]
     return Peer(
         name, title, "tollgate", None, command, content=policy, beside=files or {},
+        environment={"TOLLGATE_STATE_DIR": "@DIR@/@NAME@-state"},
         compiles=any(kind in one for one in filters.values() for kind in ("wasm", "lua", "starlark")), **more,
     )
 
