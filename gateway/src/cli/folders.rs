@@ -78,6 +78,6 @@ mod tests {
     #[test]
     fn empty_and_relative_variables_do_not_count() {
         assert_eq!(chosen(None, Some(""), Some("home")), Path::new("/var/tmp/tollgate-7"));
-        assert_eq!(chosen(None, Some("cache"), Some("/root")), Path::new("/root/.cache/tollgate"));
+        assert_eq!(chosen(None, Some("cache"), Some("/home/ada")), Path::new("/home/ada/.cache/tollgate"));
     }
 }
