@@ -5,10 +5,11 @@ mod support;
 
 use std::rc::Rc;
 
-use support::exchange::{Pairs, pairs};
+use support::exchange::pairs;
 use support::module::{guest, wat};
+use support::reply::Reply;
 use support::{Env, guarded, plugin_spec, start};
-use tollgate_proxy_wasm::{CallId, CallMap, CallReply, Failure, PluginId, Vm};
+use tollgate_proxy_wasm::{CallId, Failure, PluginId, Vm};
 use tollgate_wasmedge::Module;
 
 const IMPORTS: &str = r#"
@@ -95,53 +96,12 @@ fn guest_with(trailing: &str, more: &str) -> Module {
 
 const TRAILING: &str = "proxy_on_grpc_receive_trailing_metadata";
 
-/// A reply as the gateway would give it.
-#[derive(Default)]
-struct Reply {
-    initial: Pairs,
-    trailing: Pairs,
-    body: &'static str,
-    status: (u32, &'static str),
-}
-
-impl Reply {
-    fn map(&self, map: CallMap) -> &[(Vec<u8>, Vec<u8>)] {
-        match map {
-            CallMap::GrpcInitialMetadata => &self.initial,
-            CallMap::GrpcTrailingMetadata => &self.trailing,
-            CallMap::HttpResponseHeaders | CallMap::HttpResponseTrailers => &[],
-        }
-    }
-}
-
-impl CallReply for Reply {
-    fn map_len(&self, map: CallMap) -> usize {
-        self.map(map).len()
-    }
-
-    fn map_pairs(&self, map: CallMap, f: &mut dyn FnMut(&[u8], &[u8])) {
-        self.map(map).iter().for_each(|(name, value)| f(name, value));
-    }
-
-    fn map_get(&self, map: CallMap, name: &[u8]) -> Option<&[u8]> {
-        self.map(map).iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
-    }
-
-    fn body(&self) -> &[u8] {
-        self.body.as_bytes()
-    }
-
-    fn status(&self) -> (u32, &[u8]) {
-        (self.status.0, self.status.1.as_bytes())
-    }
-}
-
 fn message(body: &'static str) -> Rc<Reply> {
-    Rc::new(Reply { body, ..Reply::default() })
+    Rc::new(Reply { body: body.as_bytes().to_vec(), ..Reply::default() })
 }
 
 fn end(code: u32, text: &'static str) -> Rc<Reply> {
-    Rc::new(Reply { status: (code, text), ..Reply::default() })
+    Rc::new(Reply { status: Some((code, text)), ..Reply::default() })
 }
 
 /// A VM with one plugin, in which so many ticks have opened a call each.

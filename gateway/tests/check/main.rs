@@ -4,25 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::process::Command;
-
 use serde_json::Value;
-use support::guest::{cache_dir, shipped};
+use support::guest::shipped;
+use support::{Ran, tollgate};
 use tempfile::TempDir;
-
-/// What a run left.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
-        self
-    }
-}
 
 /// A folder with a policy, which has these filters, and other files.
 fn folder(filters: &str, names: &str, files: &[(&str, &str)]) -> TempDir {
@@ -40,14 +25,9 @@ fn folder(filters: &str, names: &str, files: &[(&str, &str)]) -> TempDir {
 
 /// `tollgate check` in the folder.
 fn check(folder: &TempDir, more: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let mut command = tollgate();
     command.current_dir(folder.path()).args(["check", "policy.yaml"]).args(more);
-    let output = command.env("TOLLGATE_CACHE_DIR", cache_dir()).output().unwrap();
-    Ran {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::of(&mut command)
 }
 
 #[test]

@@ -12,36 +12,16 @@ mod record;
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use support::guest::{cache_dir, guest};
+use support::guest::guest;
+use support::{Ran, tollgate};
 use tempfile::TempDir;
-
-/// What a run of the tool left.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
 
 /// `tollgate filter` with these arguments, and the cache that the tests share.
 fn tool<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    command.arg("filter").args(args).env("TOLLGATE_CACHE_DIR", cache_dir());
-    let output = command.output().unwrap();
-    Ran {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-impl Ran {
-    /// Fails unless it ended with `code`.
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
-        self
-    }
+    let mut command = tollgate();
+    command.arg("filter").args(args);
+    Ran::of(&mut command)
 }
 
 /// A file of its own, gone with the folder.

@@ -8,36 +8,15 @@ mod support;
 mod told;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use support::guest::cache_dir;
+use support::{Ran, tollgate};
 use tempfile::TempDir;
-
-/// What a run of the tool left.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// Fails unless it ended with `code`.
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
-        self
-    }
-}
 
 /// `tollgate test` on a policy with its cases.
 fn run(policy: &Path, cases: &Path, more: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    command.arg("test").arg(policy).arg(cases).args(more).env("TOLLGATE_CACHE_DIR", cache_dir());
-    let output = command.output().unwrap();
-    Ran {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    let mut command = tollgate();
+    command.arg("test").arg(policy).arg(cases).args(more);
+    Ran::of(&mut command)
 }
 
 /// A policy and its cases, in a folder of their own.

@@ -6,6 +6,7 @@
 //! * [`Http2Origin`]: an upstream that speaks HTTP/2, and gRPC with it.
 //! * [`Redis`]: a real redis-server.
 //! * [`Client`]: a connection to the gateway.
+//! * [`Ran`]: a command of the binary, run to its end.
 //! * [`Gate`]: lets one side wait for the other.
 //! * [`guest`]: Wasm modules, the shipped ones and small ones in WAT.
 //! * [`script`]: policies whose filters are scripts.
@@ -22,6 +23,7 @@ pub mod guest;
 mod http2;
 mod message;
 mod origin;
+mod ran;
 mod redis;
 pub mod script;
 
@@ -33,6 +35,7 @@ pub use gateway::{FORWARD_ALL, Gateway, Options, PREAMBLE, Stopped, upstream};
 pub use http2::{Http2Exchange, Http2Origin};
 pub use message::{Message, Wire};
 pub use origin::{Exchange, Next, Origin, deaf_address, refusing_address, response};
+pub use ran::{Ran, tollgate};
 pub use redis::Redis;
 
 /// How long anything that must happen may take, on a machine that has much else to do.

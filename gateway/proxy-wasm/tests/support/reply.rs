@@ -11,10 +11,13 @@ use super::pairs;
 /// A reply as the gateway would give it.
 #[derive(Default)]
 pub struct Reply {
-    headers: Pairs,
-    body: Vec<u8>,
-    trailers: Pairs,
-    failure: Option<&'static str>,
+    pub headers: Pairs,
+    pub body: Vec<u8>,
+    pub trailers: Pairs,
+    pub initial: Pairs,
+    pub trailing: Pairs,
+    /// 0 if it is left out.
+    pub status: Option<(u32, &'static str)>,
 }
 
 impl Reply {
@@ -24,20 +27,21 @@ impl Reply {
             headers: pairs(&[(":status", "200"), ("x", "y")]),
             body: b"body".to_vec(),
             trailers: pairs(&[("t", "1")]),
-            failure: None,
+            ..Self::default()
         })
     }
 
     /// No response.
     pub fn failed(how: &'static str) -> Rc<Self> {
-        Rc::new(Self { failure: Some(how), ..Self::default() })
+        Rc::new(Self { status: Some((BROKEN_CONNECTION, how)), ..Self::default() })
     }
 
     fn map(&self, map: CallMap) -> &[(Vec<u8>, Vec<u8>)] {
         match map {
             CallMap::HttpResponseHeaders => &self.headers,
             CallMap::HttpResponseTrailers => &self.trailers,
-            CallMap::GrpcInitialMetadata | CallMap::GrpcTrailingMetadata => &[],
+            CallMap::GrpcInitialMetadata => &self.initial,
+            CallMap::GrpcTrailingMetadata => &self.trailing,
         }
     }
 }
@@ -60,6 +64,6 @@ impl CallReply for Reply {
     }
 
     fn status(&self) -> (u32, &[u8]) {
-        self.failure.map_or((0, b""), |failure| (BROKEN_CONNECTION, failure.as_bytes()))
+        self.status.map_or((0, b""), |(code, text)| (code, text.as_bytes()))
     }
 }
