@@ -6,7 +6,8 @@ use crate::support::{Gateway, Message, Next, Options, Origin, get, post, respons
 
 const TAG: &str = "blue-7";
 
-/// A gateway with the guest before an upstream; `/without` has no filter.
+/// A gateway with the guest before an upstream; `/without` has no filter. The budgets are large: the
+/// default is for optimised code, and some of it is not (see `Language::level`).
 fn start(module: &Path, config: &str, origin: &Origin) -> Gateway {
     start_asking(module, config, origin, origin)
 }
@@ -23,6 +24,7 @@ fn start_asking(module: &Path, config: &str, origin: &Origin, server: &Origin) -
          \x20     module: {}\n\
          \x20     root_id: guest\n\
          \x20     config: '{config}'\n\
+         \x20     budget: 1s\n\
          \x20     start_budget: 5s\n\
          \x20     allow: {{ upstreams: [who] }}\n\
          routes:\n\

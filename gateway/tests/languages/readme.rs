@@ -19,7 +19,8 @@ pub(crate) fn works(language: Language, heading: &str) {
     let origin = Origin::answering(response(200, &[], b"ok"));
     let filters = block(section("One of your own"), "yaml").expect("a policy");
     // Go's runtime takes longer than the default allows; the text says so.
-    let filters = filters.replace("hello.wasm, ", &format!("{}, start_budget: 5s, ", module.display()));
+    let filters =
+        filters.replace("hello.wasm, ", &format!("{}, budget: 1s, start_budget: 5s, ", module.display()));
     let policy = format!(
         "{filters}upstreams: {{ u: {{ endpoints: ['{}'] }} }}\n\
          routes: [{{ filters: [hello], forward: {{ upstream: u }} }}]\n",
