@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::answer::Answer;
+use super::client_body::ClientBody;
 use super::error::ProxyError;
 use super::flight::{BodyFailure, Flight};
 use super::length::Flow;
@@ -23,13 +23,13 @@ pub type Outgoing = Payload<RequestBody>;
 
 /// A request body. Nothing is read ahead but what a filter holds back.
 pub struct RequestBody {
-    incoming: Incoming,
+    incoming: ClientBody,
     flight: Rc<Flight>,
     pipe: Option<Box<BodyPipe>>,
 }
 
 impl RequestBody {
-    pub(super) fn new(flight: &Rc<Flight>, incoming: Incoming) -> Self {
+    pub(super) fn new(flight: &Rc<Flight>, incoming: ClientBody) -> Self {
         let pipe = match incoming.is_end_stream() {
             true => None,
             false => BodyPipe::new(flight.run(), Side::Request).map(Box::new),

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::admit;
 use super::answer::{self, Answer};
 use super::body::RequestBody;
+use super::client_body::ClientBody;
 use super::error::{Abort, ProxyError};
 use super::flight::Flight;
 use super::forward;
@@ -33,6 +34,7 @@ pub async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Abort> {
     let (parts, incoming) = request.into_parts();
+    let incoming = ClientBody::new(incoming, &parts.headers, &connection);
     let (flight, origin) = admit::begin(worker, &connection, parts);
     let result = match admit::check(&flight, &connection, &origin) {
         Ok(host) => {
@@ -51,7 +53,7 @@ pub async fn handle(
 async fn proceed(
     flight: &Rc<Flight>,
     host: Option<&str>,
-    incoming: Incoming,
+    incoming: ClientBody,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let end_of_stream = http_body::Body::is_end_stream(&incoming);
     shadow::begin(flight, end_of_stream);
@@ -81,7 +83,7 @@ fn find_route(flight: &Flight, host: Option<&str>) -> Result<(), ProxyError> {
 }
 
 /// What the route does with a request that every filter let pass.
-async fn act(flight: &Rc<Flight>, incoming: Incoming) -> Result<Answer, ProxyError> {
+async fn act(flight: &Rc<Flight>, incoming: ClientBody) -> Result<Answer, ProxyError> {
     if flight.exchange.take_stale_route() {
         // The filters stay those of the first route: they have run, and see the response.
         find_route(flight, admit::edited_host(&flight.exchange)?.as_deref())?;

@@ -8,6 +8,7 @@
 mod admit;
 mod answer;
 mod body;
+mod client_body;
 mod error;
 mod flight;
 mod forward;

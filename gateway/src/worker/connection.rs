@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::AsyncWriteExt;
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use super::io::ClientIo;
 use super::refusal::{self, Refusal};
 use super::state::Worker;
+use super::unread::{Drained, Rest};
 use crate::deadline::Deadline;
 use crate::http::forwarded::Peer;
 use crate::policy::limits::Limits;
@@ -75,6 +77,10 @@ pub struct ConnectionState {
     notice: Cell<Option<Notice>>,
     /// Whether a part of an answer may still wait to be written.
     has_unsent: Cell<bool>,
+    /// Of a request that is answered, still to be read.
+    rest: RefCell<Option<Rest>>,
+    /// Whether the client sends what is not read any more.
+    has_unread: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Of the request that is served now.
     deadline: RefCell<Deadline>,
@@ -92,6 +98,8 @@ impl ConnectionState {
             generation: Cell::new(None),
             notice: Cell::new(None),
             has_unsent: Cell::new(false),
+            rest: RefCell::default(),
+            has_unread: Cell::new(false),
             waker: RefCell::default(),
             deadline: RefCell::default(),
         })
@@ -141,9 +149,43 @@ impl ConnectionState {
     }
 
     pub(super) fn bytes_arrived(&self) {
-        if self.phase.get() == Phase::Idle {
+        if self.phase.get() == Phase::Idle && self.rest.borrow().is_none() {
             self.enter(Phase::Head);
         }
+    }
+
+    /// A request is done with before its body has been read; `None` is left of it if the client waits to
+    /// be told to send it, which it will not be.
+    pub(crate) fn leave_unread(&self, rest: Option<Incoming>) {
+        let rest = rest.and_then(Rest::new);
+        self.has_unread.set(rest.is_none());
+        self.rest.replace(rest);
+    }
+
+    /// Reads what is left of a request.
+    fn poll_rest(&self, cx: &mut Context<'_>) {
+        let Some(mut rest) = self.rest.take() else { return };
+        match rest.poll(cx) {
+            Poll::Pending => {
+                self.rest.replace(Some(rest));
+            }
+            Poll::Ready(Drained::Wholly) if self.phase.get() == Phase::Busy => {}
+            // From now on it is the next request that is waited for.
+            Poll::Ready(Drained::Wholly) => self.enter(Phase::Idle),
+            Poll::Ready(Drained::TooMuch) => self.has_unread.set(true),
+        }
+    }
+
+    /// Nothing comes after it: it need not be read.
+    fn give_up_rest(&self) {
+        if self.rest.take().is_some() {
+            self.has_unread.set(true);
+        }
+    }
+
+    /// Whether a close would leave bytes behind that the client sends: of a body, or of a head that was refused.
+    pub(super) fn has_unread(&self) -> bool {
+        self.has_unread.get() || self.phase.get() == Phase::Head
     }
 
     fn enter(&self, phase: Phase) {
@@ -227,13 +269,18 @@ async fn serve(stream: TcpStream, presence: Presence) {
     let ended = std::future::poll_fn(|cx| {
         loop {
             match state.poll_notice(cx) {
-                Some(Notice::Finish) => Pin::new(&mut connection).graceful_shutdown(),
+                Some(Notice::Finish) => {
+                    state.give_up_rest();
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
                 Some(Notice::HeadTimeout) => return Poll::Ready(Ended::HeadTimeout),
                 Some(Notice::Cut) => return Poll::Ready(Ended::Cut),
                 None => break,
             }
         }
-        Pin::new(&mut connection).poll(cx).map(Ended::Served)
+        let polled = Pin::new(&mut connection).poll(cx).map(Ended::Served);
+        state.poll_rest(cx);
+        polled
     })
     .await;
     match ended {

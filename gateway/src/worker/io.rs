@@ -1,25 +1,28 @@
-//! A client's socket, watched: when the first byte of a request comes, its time to be read begins.
+//! A client's socket, watched: when the first byte of a request comes, its time to be read begins; closed
+//! while the client still sends, it lingers.
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::connection::ConnectionState;
+use super::unread::Linger;
 
 /// A client's socket.
 pub(super) struct ClientIo {
     stream: TokioIo<TcpStream>,
     state: Rc<ConnectionState>,
+    linger: Option<Linger>,
 }
 
 impl ClientIo {
     pub(super) fn new(stream: TcpStream, state: Rc<ConnectionState>) -> Self {
-        Self { stream: TokioIo::new(stream), state }
+        Self { stream: TokioIo::new(stream), state, linger: None }
     }
 
     pub(super) fn into_inner(self) -> TcpStream {
@@ -57,7 +60,15 @@ impl Write for ClientIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if let Some(linger) = &mut this.linger {
+            return linger.poll(this.stream.inner_mut(), cx);
+        }
+        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        if !this.state.has_unread() {
+            return Poll::Ready(Ok(()));
+        }
+        this.linger.insert(Linger::new()).poll(this.stream.inner_mut(), cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -25,6 +25,7 @@ mod shadow;
 mod state;
 mod sweep;
 mod thread;
+mod unread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};

@@ -11,3 +11,4 @@ mod routes;
 mod semantics;
 #[path = "../support/mod.rs"]
 mod support;
+mod unread;

@@ -1,0 +1,69 @@
+//! The body that the client sends, which may be let go of before its end.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::EXPECT;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::worker::ConnectionState;
+
+/// A request body as it comes. Dropped before its end, it leaves the rest to the connection.
+pub(super) struct ClientBody {
+    /// None once it has been dropped.
+    incoming: Option<Incoming>,
+    /// Whose rest it is; none if there is no body.
+    connection: Option<Rc<ConnectionState>>,
+    /// Whether the client sends it, rather than waits to be told so.
+    is_coming: bool,
+}
+
+impl ClientBody {
+    pub(super) fn new(incoming: Incoming, headers: &HeaderMap, connection: &Rc<ConnectionState>) -> Self {
+        let has_body = !incoming.is_end_stream();
+        Self {
+            incoming: Some(incoming),
+            connection: has_body.then(|| Rc::clone(connection)),
+            is_coming: has_body && !headers.contains_key(EXPECT),
+        }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // hyper tells a client that waits to go on.
+        self.is_coming = true;
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        if let (Some(connection), Some(incoming)) = (&self.connection, self.incoming.take())
+            && !incoming.is_end_stream()
+        {
+            connection.leave_unread(self.is_coming.then_some(incoming));
+        }
+    }
+}
