@@ -3,7 +3,7 @@
 //! Order: log, policy text, sockets and worker threads, admin API, first generation, then the loop
 //! over signals until the drain. Control's runtime is this thread; workers have their own.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -130,7 +130,8 @@ pub(super) fn run(args: &Args, begun: Instant) -> ExitCode {
         Ok(Ended::InOrder) => Exit::Done.into(),
         Ok(Ended::AtOnce(kind)) => ExitCode::from(128 + kind.as_raw_value() as u8),
         Err(failure) => {
-            eprintln!("tollgate: {failure}");
+            // Standard error may be a file on a full disk, which must not change the exit code.
+            let _ = writeln!(io::stderr(), "tollgate: {failure}");
             failure.exit().into()
         }
     }

@@ -79,6 +79,14 @@ pub enum DiskError {
     Gone,
 }
 
+impl DiskError {
+    /// Whether it is for want of room.
+    pub(super) fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 /// The generation in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Current {
@@ -224,9 +232,27 @@ impl Disk {
     }
 
     /// Removes what is kept no more: records that are not among `kept`, and blobs that no record names.
-    pub(super) fn prune(&self, kept: &[u64]) -> Result<(), DiskError> {
+    pub(super) fn prune(&self, kept: &[Arc<Record>]) -> Result<(), DiskError> {
+        self.remove_records(|number, _| kept.iter().all(|kept| kept.generation != number))
+    }
+
+    /// The same before what is kept is written, for room on a full disk: leaves the policies that are to be
+    /// written under another number, and the one that would be served after a crash.
+    pub(super) fn make_room(&self, kept: &[Arc<Record>]) -> Result<(), DiskError> {
+        let current: Option<Current> = self.understood(&self.at(CURRENT));
+        let is_current = |digest: &str| current.as_ref().is_some_and(|current| current.digest == digest);
+        self.remove_records(|number, path| {
+            kept.iter().all(|kept| kept.generation != number)
+                && self.understood::<Record>(path).is_some_and(|record| {
+                    !is_current(&record.digest) && kept.iter().all(|kept| kept.digest != record.digest)
+                })
+        })
+    }
+
+    /// Removes records, and the blobs that are named by no other.
+    fn remove_records(&self, is_over: impl Fn(u64, &Path) -> bool) -> Result<(), DiskError> {
         for (path, number) in self.record_paths() {
-            if !kept.contains(&number) {
+            if is_over(number, &path) {
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
             }
         }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::disk::{Current, Disk, DiskError, GatewayNote};
-use super::entry::Event;
+use super::entry::{Event, Record};
 use super::known::Kept;
 use super::{EVENTS_MAX, Shared};
 
@@ -95,7 +95,13 @@ impl Keeper {
             self.shared.known().add(found.records, self.shared.keep);
         }
         if self.is_stale {
-            self.write_policies(disk)?;
+            match self.write_policies(disk) {
+                Err(error) if error.is_full() => {
+                    disk.make_room(&self.kept())?;
+                    self.write_policies(disk)?;
+                }
+                written => written?,
+            }
             self.is_stale = false;
         }
         if !self.events.is_empty() {
@@ -130,19 +136,22 @@ impl Keeper {
         if let Some(current) = current {
             disk.write_current(&current)?;
         }
-        let kept: Vec<u64> = self.shared.known().kept.iter().map(|kept| kept.record.generation).collect();
-        disk.prune(&kept)
+        disk.prune(&self.kept())
     }
 
-    /// Logs a change between good and bad once.
+    fn kept(&self) -> Vec<Arc<Record>> {
+        self.shared.known().kept.iter().map(|kept| Arc::clone(&kept.record)).collect()
+    }
+
+    /// Logs a change between good and bad once; what exactly is bad may change meanwhile.
     fn tell(&self, problem: Option<String>) {
         let mut known = self.shared.known();
-        if known.problem == problem {
-            return;
-        }
-        match &problem {
-            Some(reason) => tracing::warn!(reason, "the history of the policy cannot be kept on disk"),
-            None => tracing::info!("the history of the policy is kept on disk again"),
+        match (&known.problem, &problem) {
+            (None, Some(reason)) => {
+                tracing::warn!(reason, "the history of the policy cannot be kept on disk")
+            }
+            (Some(_), None) => tracing::info!("the history of the policy is kept on disk again"),
+            (None, None) | (Some(_), Some(_)) => {}
         }
         known.problem = problem;
     }

@@ -257,3 +257,33 @@ fn a_running_gateway_is_found_by_its_note() {
     history.close();
     assert!(running(&root).is_empty());
 }
+
+/// What a full disk may be relieved of before anything is written to it.
+#[test]
+fn room_is_made_by_what_nobody_would_miss() {
+    let place = Place::new();
+    let history = place.open(10);
+    ["a", "b", "c", "d"].into_iter().zip(1..).for_each(|(text, number)| apply(&history, number, text));
+    history.close();
+    let disk = Disk::new(place.at(""));
+    assert!(disk.take().unwrap());
+    let in_force = disk::Current { generation: 1, digest: "a".to_owned(), pin: None };
+    disk.write_current(&in_force).unwrap();
+    let record = |generation, digest: &str| {
+        Arc::new(Record::new(
+            generation,
+            digest.to_owned(),
+            &place.source(),
+            "file".to_owned(),
+            &files(&[digest]),
+        ))
+    };
+    // The policy of generation 2 is to be written under another number.
+    disk.make_room(&[record(4, "d"), record(5, "b")]).unwrap();
+    let mut left: Vec<u64> = disk.read().records.iter().map(|record| record.generation).collect();
+    left.sort_unstable();
+    assert_eq!(left, [1, 2, 4]);
+    assert_eq!(fs::read_dir(place.at("blobs")).unwrap().count(), 4, "a, b, d and what they share");
+    disk.prune(&[record(4, "d")]).unwrap();
+    assert_eq!(disk.read().records.len(), 1);
+}

@@ -60,5 +60,12 @@ pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
 /// What the system said to `action` on `path`.
 pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
     let path = path.to_owned();
-    move |source| DiskError::Io { action, path, source }
+    move |source| DiskError::Io { action, path, source: plain(source) }
+}
+
+/// Without the passing name that tempfile adds, by which the same trouble would look like another each time.
+fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source());
+    let code = inner.and_then(|inner| inner.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
+    code.map_or(error, io::Error::from_raw_os_error)
 }

@@ -3,8 +3,12 @@
 //! Text for people when standard error is a terminal, JSON lines for machines otherwise. Standard
 //! output stays free for the access log and for what commands print. Workers log only what is rare,
 //! since a line is written where it arises.
+//!
+//! A line that standard error does not take, be it a file on a full disk or a pipe that nobody reads any
+//! more, is lost and counted ([`lost_lines`]); whoever logged it goes on.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 use tracing::Subscriber;
@@ -59,6 +63,42 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
     Ok(subscriber(style, filter, std::io::stderr)?.try_init()?)
 }
 
+/// Lines of this process's log that were lost.
+pub fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Takes everything, and counts what the writer behind it does not.
+struct Lossy<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lossy<W> {
+    type Writer = Lossy<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Lossy(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for Lossy<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                // A line is written in one piece, so that this is the rest of one.
+                LOST.fetch_add(1, Ordering::Relaxed);
+                Ok(bytes.len())
+            }
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.0.flush();
+        Ok(())
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Style {
     Coloured,
@@ -77,7 +117,9 @@ where
     let filter = EnvFilter::builder()
         .parse(filter)
         .map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // What tracing itself would tell of a writer that fails, it tells by a macro that panics then.
+    let builder = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter);
+    let builder = builder.with_writer(Lossy(writer));
     Ok(match style {
         Style::Json => Box::new(builder.json().flatten_event(true).finish()),
         Style::Coloured => Box::new(builder.with_ansi(true).finish()),
@@ -87,7 +129,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -132,6 +173,32 @@ mod tests {
         assert!(text.contains("policy applied") && text.contains("too small to say"));
         assert!(!text.contains('\u{1b}'));
         assert!(logged(Style::Coloured, "info").contains('\u{1b}'));
+    }
+
+    /// Takes four bytes, and then nothing more.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(4 - self.0);
+            self.0 += taken;
+            if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+
+    #[test]
+    fn a_line_that_nobody_takes_is_counted() {
+        let before = lost_lines();
+        let subscriber = subscriber(Style::Json, "info", || Full(0)).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("first");
+            tracing::info!("second");
+        });
+        assert_eq!(lost_lines() - before, 2);
     }
 
     #[test]

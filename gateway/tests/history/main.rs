@@ -5,11 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod full;
 mod offline;
 mod rollback;
+mod small_disk;
 mod socket;
 
 use rustix::process::Signal;
+use small_disk::SmallDisk;
 use support::{Gateway, Options, wait_for};
 
 /// One route that answers `text`.
@@ -27,6 +30,13 @@ fn start(policy: &str) -> Gateway {
 /// Another gateway in its place.
 fn restart(gateway: Gateway, signal: Signal) -> Gateway {
     gateway.restart(signal, &ONE_WORKER, &[])
+}
+
+/// The same on a disk that is about to fill up.
+fn restart_on(disk: &SmallDisk, gateway: Gateway, signal: Signal) -> Gateway {
+    gateway.signal(signal);
+    drop(gateway.wait());
+    disk.start()
 }
 
 /// Writes another policy and waits until it serves.

@@ -101,10 +101,30 @@ impl Gateway {
         gateway
     }
 
+    /// The same by a command that runs what stands behind it.
+    pub fn start_through(before: &[String], folder: Arc<TempDir>, options: &Options) -> Self {
+        let mut gateway = Self::spawn_through(before, folder, options, &[]);
+        gateway.wait_until_serving();
+        gateway
+    }
+
     /// The same without waiting until it serves; there are no addresses yet.
     pub fn spawn(folder: Arc<TempDir>, options: &Options, args: &[&str]) -> Self {
+        Self::spawn_through(&[], folder, options, args)
+    }
+
+    fn spawn_through(before: &[String], folder: Arc<TempDir>, options: &Options, args: &[&str]) -> Self {
         let policy = folder.path().join("policy.yaml");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        let program = env!("CARGO_BIN_EXE_tollgate");
+        let mut command = match before {
+            [] => Command::new(program),
+            [first, others @ ..] => {
+                let mut command = Command::new(first);
+                command.args(others).arg(program);
+                command
+            }
+        };
+        let mut child = command
             .arg("run")
             .arg(&policy)
             .args(["--workers", &options.workers.to_string(), "--log-format", "json", "--log", options.log])

@@ -35,7 +35,8 @@ const FLUSH_MAX: Duration = Duration::from_secs(5);
 pub enum Sink {
     /// Standard output.
     Stdout,
-    /// The end of this file, made if it is not there (mode 0640); see [`AccessLog::reopen`].
+    /// The end of this file, made if it is not there (mode 0640); see [`AccessLog::reopen`]. While its disk
+    /// cannot be written, lines are lost and counted.
     File(PathBuf),
     /// Nowhere.
     Off,

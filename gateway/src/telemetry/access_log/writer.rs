@@ -23,40 +23,70 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// An open sink.
 #[derive(Debug)]
 pub(super) struct Output {
-    file: File,
+    /// `None` while it cannot be opened.
+    file: Option<File>,
     /// Its name, if it has one to be opened again by.
     path: Option<PathBuf>,
 }
 
 impl Output {
-    /// Opens the sink, unless the log is off.
+    /// Opens the sink, unless the log is off. One on a disk that is full or read-only is opened later.
     pub(super) fn open(sink: Sink) -> io::Result<Option<Self>> {
         Ok(match sink {
             Sink::Off => None,
             // The descriptor itself: `io::Stdout` would copy each line through its own buffer.
-            Sink::Stdout => {
-                Some(Self { file: File::from(io::stdout().as_fd().try_clone_to_owned()?), path: None })
-            }
-            Sink::File(path) => Some(Self { file: append(&path)?, path: Some(path) }),
+            Sink::Stdout => Some(Self::unnamed(File::from(io::stdout().as_fd().try_clone_to_owned()?))),
+            Sink::File(path) => Some(match append(&path) {
+                Err(error) if is_of_the_disk(&error) => {
+                    tracing::error!(%error, path = %path.display(), "access log: cannot open, lines are lost");
+                    Self { file: None, path: Some(path) }
+                }
+                opened => Self { file: Some(opened?), path: Some(path) },
+            }),
         })
     }
 
-    #[cfg(test)]
     pub(super) fn unnamed(file: File) -> Self {
-        Self { file, path: None }
+        Self { file: Some(file), path: None }
+    }
+
+    /// The file, which is opened if it could not be before.
+    fn file(&mut self) -> io::Result<&mut File> {
+        let file = match (self.file.take(), &self.path) {
+            (Some(file), _) => file,
+            (None, Some(path)) => append(path)?,
+            (None, None) => return Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(self.file.insert(file))
     }
 
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
         match append(path) {
-            Ok(file) => self.file = file,
+            Ok(file) => self.file = Some(file),
             Err(error) => tracing::error!(%error, path = %path.display(), "access log: cannot reopen"),
         }
     }
 }
 
+/// Whether it may be over by itself, and is no mistake of whoever named the file.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
 fn append(path: &std::path::Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file()?.flush()
+    }
 }
 
 pub(super) struct Writer {
@@ -134,7 +164,7 @@ impl Writer {
             return;
         }
         let lines = self.batch.lines;
-        match self.batch.write_to(&mut self.output.file) {
+        match self.batch.write_to(&mut self.output) {
             Ok(()) => {
                 self.stats.written.add(lines);
                 self.failing = false;

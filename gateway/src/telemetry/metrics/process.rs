@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::cells::{Counter, Gauge, Histogram, HistogramSum, SWAP_BOUNDS};
 use super::encode::Page;
 use super::sharded::Sharded;
+use crate::telemetry::logging::lost_lines;
 
 /// Client connections of one worker.
 #[derive(Debug, Default)]
@@ -167,6 +168,9 @@ pub(super) fn encode_control(page: &mut Page<'_>, control: &ControlMetrics) -> f
         "Attempts to write the policy's history that failed",
         |family| family.single(control.history_failures.get()),
     )?;
+    page.counters("log_lines_lost", "Lines of the log that standard error did not take", |family| {
+        family.single(lost_lines())
+    })?;
     page.gauges("generations_retiring", "Old generations with requests left", |family| {
         family.single(control.generations_retiring.get())
     })?;
