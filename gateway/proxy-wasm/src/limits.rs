@@ -41,3 +41,5 @@ pub(crate) const SCRATCH_BYTES_KEPT: usize = 64 << 10;
 pub(crate) const UPSTREAM_NAME_BYTES_MAX: usize = 4 << 10;
 /// The name of a gRPC service or method.
 pub(crate) const GRPC_NAME_BYTES_MAX: usize = 4 << 10;
+/// The user, or the password, that a guest logs in to Redis with.
+pub(crate) const REDIS_LOGIN_BYTES_MAX: usize = 4 << 10;

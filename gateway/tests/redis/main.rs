@@ -176,6 +176,26 @@ fn a_filter_logs_in() {
     assert_eq!(reason, "login");
 }
 
+/// However a filter writes the name of a server, it is the same server, set up once.
+#[test]
+fn a_server_has_one_login_whatever_its_name_is_written_like() {
+    let redis = Redis::start(&["--requirepass", "open sesame"]);
+    let ask = Ask { init: Some(("Cache", "open sesame")), upstream: "cACHE", ..Ask::default() };
+    assert_eq!(answer(&ask, &redis), ":1");
+}
+
+#[test]
+fn a_password_has_a_limit() {
+    let redis = Redis::start(&[]);
+    let long = "wrong".repeat(820);
+    denied(
+        &asking(&Ask { init: Some(("cache", &long)), ..Ask::default() }),
+        redis.address,
+        "",
+        INTERNAL_FAILURE,
+    );
+}
+
 /// What the access log says about the one request, which a guest denied with `status`. Nowhere in the
 /// logs is a password.
 fn denied(module: &Path, server: SocketAddr, more: &str, status: u16) -> String {

@@ -13,7 +13,7 @@ use crate::abi::LogLevel;
 use crate::abi::status::Status;
 use crate::calls::{CallError, CallKind};
 use crate::environment::Environment;
-use crate::limits::UPSTREAM_NAME_BYTES_MAX;
+use crate::limits::{REDIS_LOGIN_BYTES_MAX, UPSTREAM_NAME_BYTES_MAX};
 use crate::redis::{RedisLogin, RedisUpstream};
 
 pub(super) fn link<E: Environment>(linker: &mut Linker<State<E>>) {
@@ -45,7 +45,9 @@ fn init<E: Environment>(
     };
     let host = caller.state();
     let timeout = (timeout_ms != 0).then(|| Duration::from_millis(timeout_ms.into()));
+    let is_too_large = user.len().max(password.len()) > REDIS_LOGIN_BYTES_MAX;
     let result = match (host.plugin(), RedisUpstream::read(upstream)) {
+        (Some(_), Some(_)) if is_too_large => Err(CallError::TooLarge),
         (Some(plugin), Some(upstream)) if upstream.name.len() <= UPSTREAM_NAME_BYTES_MAX => {
             host.env.redis_init(&plugin, upstream, RedisLogin { user, password, timeout })
         }

@@ -255,8 +255,8 @@ impl tollgate_proxy_wasm::Environment for Environment {
         login: RedisLogin<'_>,
     ) -> Result<(), CallError> {
         let filter = self.filter(plugin).ok_or(CallError::Unavailable)?;
-        filter.reach().redis(filter.name(), upstream.name).ok_or(CallError::Upstream)?;
-        filter.redis().set(upstream.name, upstream.database, login)
+        let (name, _) = filter.reach().redis(filter.name(), upstream.name).ok_or(CallError::Upstream)?;
+        filter.redis().set(&name, upstream.database, login)
     }
 
     fn redis_call(
@@ -269,8 +269,8 @@ impl tollgate_proxy_wasm::Environment for Environment {
         let filter = self.filter(plugin).ok_or(CallError::Unavailable)?;
         let limits = &filter.definition().calls;
         let command = redis::redis_command(command, limits.request_bytes_max)?;
-        let server = filter.reach().redis(filter.name(), upstream).ok_or(CallError::Upstream)?;
-        let setup = filter.redis().get(upstream);
+        let (name, server) = filter.reach().redis(filter.name(), upstream).ok_or(CallError::Upstream)?;
+        let setup = filter.redis().get(&name);
         let room = self.outbox.admit(command.len())?;
         let bounds = Bounds::of(limits, setup.timeout);
         let (slot, build, plugin) = (self.slot.clone(), self.build, plugin.id());

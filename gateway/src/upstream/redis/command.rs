@@ -8,6 +8,8 @@ use super::reply::{ReplyError, Scanner};
 
 /// Arguments of a command, its name among them.
 const ARGUMENTS_MAX: usize = 16 * 1024;
+/// What most arguments take beside their text.
+const ARGUMENT_BYTES: usize = 8;
 
 /// Commands that change what the connection is, or what it answers. It is shared, so none may: the login
 /// is told when a filter sets the upstream up, transactions and several steps at once are scripts
@@ -101,15 +103,23 @@ impl Command {
         } else if is_one_of(&WAITING) || (is_read && is_blocking_read(rest)) {
             Err(CommandError::Blocking)
         } else {
-            Ok(Self(Bytes::copy_from_slice(bytes)))
+            // Encoded anew: Redis is stricter than a reader of replies (no leading zeros, say), and closes
+            // the connection, which others share, on what it does not take.
+            Ok(Self(Self::of(&arguments).into()))
         }
     }
 
     /// A command of our own.
     pub(super) fn of(arguments: &[&[u8]]) -> Vec<u8> {
-        let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+        let texts: usize = arguments.iter().map(|argument| argument.len() + ARGUMENT_BYTES).sum();
+        let mut bytes = Vec::with_capacity(ARGUMENT_BYTES + texts);
+        bytes.push(b'*');
+        bytes.extend_from_slice(arguments.len().to_string().as_bytes());
+        bytes.extend_from_slice(b"\r\n");
         for argument in arguments {
-            bytes.extend(format!("${}\r\n", argument.len()).bytes());
+            bytes.push(b'$');
+            bytes.extend_from_slice(argument.len().to_string().as_bytes());
+            bytes.extend_from_slice(b"\r\n");
             bytes.extend_from_slice(argument);
             bytes.extend_from_slice(b"\r\n");
         }
@@ -133,10 +143,23 @@ fn is_debugging(arguments: &[&[u8]]) -> bool {
     arguments.first().is_some_and(|what| what.eq_ignore_ascii_case(b"DEBUG"))
 }
 
-/// `BLOCK` stands among the options, before `STREAMS`.
-fn is_blocking_read(arguments: &[&[u8]]) -> bool {
-    let options = arguments.iter().take_while(|argument| !argument.eq_ignore_ascii_case(b"STREAMS"));
-    options.into_iter().any(|option| option.eq_ignore_ascii_case(b"BLOCK"))
+/// Whether `BLOCK` stands among the options of an `XREAD` or `XREADGROUP`, as Redis reads them: what an
+/// option takes is no option, whatever it says, and `STREAMS` ends them. Behind an option that is not
+/// known nothing is, so that any `BLOCK` counts.
+fn is_blocking_read(mut arguments: &[&[u8]]) -> bool {
+    let is = |argument: &[u8], name: &str| argument.eq_ignore_ascii_case(name.as_bytes());
+    while let [option, rest @ ..] = arguments {
+        let takes = match option {
+            _ if is(option, "STREAMS") => return false,
+            _ if is(option, "BLOCK") => return true,
+            _ if is(option, "GROUP") => 2,
+            _ if is(option, "COUNT") || is(option, "CLAIM") => 1,
+            _ if is(option, "NOACK") => 0,
+            _ => return rest.iter().any(|argument| is(argument, "BLOCK")),
+        };
+        arguments = rest.get(takes..).unwrap_or_default();
+    }
+    false
 }
 
 /// The texts of an array, of bytes that are a whole RESP value.
@@ -183,6 +206,8 @@ mod tests {
             &["set", "k", "\r\n*1"],
             &["EVAL", "return 1", "0"],
             &["XREAD", "COUNT", "1", "STREAMS", "BLOCK", "0"],
+            &["XREADGROUP", "GROUP", "block", "BLOCK", "NOACK", "STREAMS", "s", ">"],
+            &["XREADGROUP", "group", "g", "block", "count", "5", "streams", "s", ">"],
             &["PUBLISH", "c", "m"],
             &["SCRIPT", "LOAD", "DEBUG"],
         ] {
@@ -199,7 +224,16 @@ mod tests {
         for command in [&["replconf", "ACK", "0"][..], &["ASKING"], &["Script", "debug", "YES"]] {
             assert_eq!(parse(command), Err(CommandError::OnTheConnection), "{command:?}");
         }
-        for command in [&["BLPOP", "l", "0"][..], &["xread", "block", "0", "streams", "s", "$"]] {
+        for command in [
+            &["BLPOP", "l", "0"][..],
+            &["xread", "block", "0", "streams", "s", "$"],
+            &["XREAD", "COUNT", "1", "BLOCK", "0", "STREAMS", "s", "$"],
+            &["XREADGROUP", "GROUP", "streams", "c", "BLOCK", "0", "STREAMS", "s", ">"],
+            &["XREADGROUP", "GROUP", "g", "STREAMS", "NOACK", "block", "0", "STREAMS", "s", ">"],
+            &["XREAD", "COUNT", "STREAMS", "BLOCK", "0", "STREAMS", "s", "$"],
+            // Whatever a later Redis makes of it.
+            &["XREAD", "NEWER", "STREAMS", "BLOCK", "0", "STREAMS", "s", "$"],
+        ] {
             assert_eq!(parse(command), Err(CommandError::Blocking), "{command:?}");
         }
     }
@@ -226,6 +260,12 @@ mod tests {
                 bytes.escape_ascii()
             );
         }
+    }
+
+    #[test]
+    fn is_sent_as_redis_writes_it() {
+        let command = Command::parse(b"*02\r\n$0004\r\nPING\r\n$000\r\n\r\n").unwrap();
+        assert_eq!(command.bytes(), b"*2\r\n$4\r\nPING\r\n$0\r\n\r\n");
     }
 
     proptest! {

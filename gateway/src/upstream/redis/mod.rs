@@ -6,17 +6,24 @@
 //!    and login, opened for the first command, on which commands are pipelined.
 //! 3. `reply` finds where a reply ends; nothing is decoded, as the filter does that.
 //!
-//! A connection that breaks, or on which the oldest command is not answered in time, is closed: all its
-//! commands fail, the next one connects anew. Nothing is sent twice.
+//! A connection that breaks, or on which the oldest command is not answered in time, is closed: all that was
+//! sent on it fails, the next command connects anew (`server`: to the endpoint used last, if it can). Nothing
+//! is sent twice, and nothing that its caller does not wait for any more (`queue`). A session that gets no
+//! connection, or whose login is refused, rests before it tries again (`rest`).
 //!
 //! Limits: commands and their bytes waiting per session, sessions per upstream, bytes and depth of a
-//! reply, time to connect (`connect_timeout`), for a command, and of idleness (`idle_timeout`).
+//! reply, time to connect and to log in (`connect_timeout` each), for a command, and of idleness
+//! (`idle_timeout`).
 
 mod command;
+mod queue;
 mod reply;
+mod rest;
+mod server;
 mod session;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,15 +33,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
 pub use self::command::{Command, CommandError};
 pub use self::reply::ReplyError;
+use self::server::Server;
 use self::session::Session;
-use super::connect::connect;
-use super::error::{EndpointName, SendError};
-use super::resolve::Resolver;
-use super::stats::{Counters, UpstreamStats};
+use super::error::SendError;
+use super::stats::UpstreamStats;
 use crate::policy::upstream::Upstream;
 
 /// Logins with a connection of their own.
@@ -44,13 +49,6 @@ const SESSIONS_MAX: usize = 64;
 pub struct RedisUpstream {
     server: Rc<Server>,
     sessions: RefCell<HashMap<Rc<Login>, Rc<Session>>>,
-}
-
-/// What its connections know of it.
-struct Server {
-    definition: Arc<Upstream>,
-    endpoints: Vec<(EndpointName, Resolver)>,
-    counters: Counters,
 }
 
 /// As whom a connection speaks, and where; commands of different logins never share one.
@@ -106,10 +104,7 @@ impl RedisUpstream {
     /// An upstream without connections.
     #[must_use]
     pub fn new(definition: Arc<Upstream>) -> Self {
-        let endpoint = |endpoint| (EndpointName::from(endpoint), Resolver::new(endpoint));
-        let endpoints = definition.endpoints.iter().map(endpoint).collect();
-        let server = Server { endpoints, definition, counters: Counters::default() };
-        Self { server: Rc::new(server), sessions: RefCell::default() }
+        Self { server: Rc::new(Server::new(definition)), sessions: RefCell::default() }
     }
 
     /// What it was made from.
@@ -118,8 +113,8 @@ impl RedisUpstream {
         &self.server.definition
     }
 
-    /// Sends a command and waits for its reply, as Redis encoded it; an error reply is a reply. Dropping
-    /// the future drops the reply, not the command. Must be called within a `LocalSet` or a local
+    /// Sends a command and waits for its reply, as Redis encoded it; an error reply is a reply. A future
+    /// that is dropped takes its command back if it has not been sent, else it drops the reply. Must be called within a `LocalSet` or a local
     /// runtime.
     ///
     /// # Errors
@@ -148,7 +143,9 @@ impl RedisUpstream {
         if let Some(session) = sessions.get(login) {
             return Ok(Rc::clone(session));
         }
-        sessions.retain(|_, session| session.is_connected());
+        if sessions.len() >= SESSIONS_MAX {
+            sessions.retain(|_, session| session.is_in_use());
+        }
         if sessions.len() >= SESSIONS_MAX {
             return Err(RedisError::Busy);
         }
@@ -169,28 +166,22 @@ impl RedisUpstream {
             connect_failures: counters.connect_failures.get(),
             response_timeouts: counters.response_timeouts.get(),
             idle: u64::try_from(idle).unwrap_or(u64::MAX),
+            paused_endpoints: u64::try_from(self.server.paused()).unwrap_or(u64::MAX),
             ..UpstreamStats::default()
         }
     }
 }
 
-impl Server {
-    /// A connection to the first endpoint that takes one.
-    async fn connect(&self) -> Result<TcpStream, SendError> {
-        let mut last = super::send::no_endpoint(&self.definition.name);
-        for (name, resolver) in &self.endpoints {
-            match connect(name, resolver, self.definition.connect_timeout).await {
-                Ok(stream) => {
-                    self.counters.connected.add_one();
-                    return Ok(stream);
-                }
-                Err(error) => {
-                    self.counters.connect_failures.add_one();
-                    tracing::debug!(upstream = &*self.definition.name, %error, "connection failed");
-                    last = error;
-                }
-            }
+impl RedisError {
+    /// The same for another command.
+    fn again(&self) -> Self {
+        match self {
+            Self::Connect(source) => Self::Connect(Arc::clone(source)),
+            Self::Login => Self::Login,
+            Self::Closed => Self::Closed,
+            Self::Timeout => Self::Timeout,
+            Self::Reply(error) => Self::Reply(*error),
+            Self::Busy => Self::Busy,
         }
-        Err(last)
     }
 }

@@ -139,9 +139,120 @@ fn a_server_that_comes_back_is_used_again() {
             tokio::io::AsyncReadExt::read(&mut stream, &mut request).await.unwrap();
             tokio::io::AsyncWriteExt::write_all(&mut stream, b"+PONG\r\n").await.unwrap();
         };
-        let ping = ["PING"];
-        let (pong, ()) = tokio::join!(ask(&upstream, &login, &ping), serve);
-        assert_eq!(pong.unwrap(), "+PONG\r\n");
+        let ((), ()) = tokio::join!(until_pong(&upstream, &login, BOUNDS), serve);
+    });
+}
+
+/// Asks until there is an answer: a session that got no connection rests at first.
+async fn until_pong(upstream: &Rc<RedisUpstream>, login: &Rc<Login>, bounds: RedisBounds) {
+    let ask = async || Rc::clone(upstream).call(login, command(&["PING"]), bounds).await;
+    let mut turns = tokio::time::interval(Duration::from_millis(5));
+    within(async {
+        loop {
+            match ask().await {
+                Ok(reply) => return assert_eq!(reply, "+PONG\r\n"),
+                Err(_) => turns.tick().await,
+            };
+        }
+    })
+    .await;
+}
+
+const AUTH: &str = "*2\r\n$4\r\nAUTH\r\n$1\r\np\r\n";
+const PING: &str = "*1\r\n$4\r\nPING\r\n";
+
+fn with_password() -> Rc<Login> {
+    Rc::new(Login { user: "".into(), password: "p".into(), database: 0 })
+}
+
+/// What was reported as failed while the login took its time does not take effect, nor does it cost
+/// the others their connection.
+#[test]
+fn what_is_late_before_it_is_sent_is_not_sent() {
+    run(async {
+        let (gate, seen) = (Rc::new(tokio::sync::Notify::new()), Rc::new(RefCell::new(Vec::new())));
+        let (opened, sent) = (Rc::clone(&gate), Rc::clone(&seen));
+        let origin = Origin::start(move |mut peer, _| {
+            let (opened, sent) = (Rc::clone(&opened), Rc::clone(&sent));
+            async move {
+                peer.bytes(AUTH.len()).await;
+                opened.notified().await;
+                peer.send("+OK\r\n").await;
+                while let Some(command) = peer.bytes(PING.len()).await {
+                    sent.borrow_mut().push(command);
+                    peer.send("+PONG\r\n").await;
+                }
+            }
+        })
+        .await;
+        let (upstream, login) = (upstream(origin.address), with_password());
+        let hasty = RedisBounds { timeout: Duration::from_millis(30), ..BOUNDS };
+        let late = (0..3).map(|_| Rc::clone(&upstream).call(&login, command(&["INCR", "a"]), hasty));
+        for late in late.collect::<Vec<_>>() {
+            let error = within(late).await.unwrap_err();
+            assert!(matches!(error, RedisError::Timeout), "{error:?}");
+        }
+        gate.notify_one();
+        assert_eq!(ask(&upstream, &login, &["PING"]).await.unwrap(), "+PONG\r\n");
+        assert_eq!(ask(&upstream, &login, &["PING"]).await.unwrap(), "+PONG\r\n");
+        assert_eq!(*seen.borrow(), [PING, PING]);
+        assert_eq!(origin.accepted(), 1);
+    });
+}
+
+/// The first endpoint takes connections and says nothing. Commands with less time than that costs fail,
+/// but the connection is being made all the same, and the endpoint that takes the login is remembered.
+#[test]
+fn an_endpoint_that_works_is_found_and_kept() {
+    run(async {
+        let deaf = Origin::start(async |mut peer, _| peer.until_closed().await).await;
+        let good = Origin::start(async |mut peer, _| {
+            peer.bytes(AUTH.len()).await;
+            peer.send("+OK\r\n").await;
+            peer.bytes(PING.len()).await;
+            peer.send("+PONG\r\n").await;
+        })
+        .await;
+        let definition = Upstream {
+            protocol: Protocol::Redis,
+            connect_timeout: Duration::from_millis(1500),
+            refused_pause: Duration::ZERO,
+            ..super::super::tests::definition(&[deaf.address, good.address])
+        };
+        let upstream = Rc::new(RedisUpstream::new(Arc::new(definition)));
+        let (login, hasty) = (with_password(), RedisBounds { timeout: Duration::from_millis(500), ..BOUNDS });
+        until_pong(&upstream, &login, hasty).await;
+        good.ended(1).await;
+        until_pong(&upstream, &login, hasty).await;
+        good.ended(2).await;
+        assert_eq!((deaf.accepted(), upstream.stats().connect_failures), (1, 1));
+    });
+}
+
+#[test]
+fn a_login_that_is_refused_is_not_tried_at_once_again() {
+    let redis = Redis::start(&["--requirepass", "open sesame"]);
+    run(async {
+        let (upstream, login) = (upstream(redis.address), with_password());
+        for _ in 0..1000 {
+            let error = ask(&upstream, &login, &["GET", "a"]).await.unwrap_err();
+            assert!(matches!(error, RedisError::Login), "{error:?}");
+        }
+        // Thirty of them would take two minutes.
+        assert!(upstream.stats().connected < 30, "{:?}", upstream.stats());
+    });
+}
+
+#[test]
+fn commands_that_redis_would_not_read_do_not_cost_the_connection() {
+    let redis = Redis::start(&[]);
+    run(async {
+        let (upstream, login) = (upstream(redis.address), Rc::new(Login::default()));
+        let padded = Command::parse(b"*01\r\n$004\r\nPING\r\n").unwrap();
+        let reply = within(Rc::clone(&upstream).call(&login, padded, BOUNDS)).await.unwrap();
+        assert_eq!(reply, "+PONG\r\n");
+        assert_eq!(ask(&upstream, &login, &["PING"]).await.unwrap(), "+PONG\r\n");
+        assert_eq!(upstream.stats().connected, 1);
     });
 }
 

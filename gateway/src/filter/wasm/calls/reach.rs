@@ -54,7 +54,7 @@ impl Reach {
     /// The server of HTTP calls that the guest of `filter` calls `name`; a host name in any case. One
     /// that it may not reach, or that speaks something else, is told of in the log.
     pub(in crate::filter::wasm) fn http(&self, filter: &str, name: &[u8]) -> Option<Rc<dyn Courier>> {
-        self.find(filter, &[name], Call::Http, |server| match server {
+        self.find(filter, &[name], Call::Http, |_, server| match server {
             Server::Http1(courier) | Server::Http2(courier) => Some(Rc::clone(courier)),
             Server::Redis(_) => None,
         })
@@ -62,16 +62,20 @@ impl Reach {
 
     /// The same for gRPC, by the first of `names` that there is.
     pub(in crate::filter::wasm) fn grpc(&self, filter: &str, names: &[&[u8]]) -> Option<Rc<dyn Courier>> {
-        self.find(filter, names, Call::Grpc, |server| match server {
+        self.find(filter, names, Call::Grpc, |_, server| match server {
             Server::Http2(courier) => Some(Rc::clone(courier)),
             Server::Http1(_) | Server::Redis(_) => None,
         })
     }
 
-    /// The same for Redis.
-    pub(in crate::filter::wasm) fn redis(&self, filter: &str, name: &[u8]) -> Option<Rc<RedisUpstream>> {
-        self.find(filter, &[name], Call::Redis, |server| match server {
-            Server::Redis(upstream) => Some(Rc::clone(upstream)),
+    /// The same for Redis, with the name that the policy gives the upstream.
+    pub(in crate::filter::wasm) fn redis(
+        &self,
+        filter: &str,
+        name: &[u8],
+    ) -> Option<(Arc<str>, Rc<RedisUpstream>)> {
+        self.find(filter, &[name], Call::Redis, |name, server| match server {
+            Server::Redis(upstream) => Some((Arc::clone(name), Rc::clone(upstream))),
             Server::Http1(_) | Server::Http2(_) => None,
         })
     }
@@ -81,14 +85,16 @@ impl Reach {
         filter: &str,
         names: &[&[u8]],
         call: Call,
-        take: impl FnOnce(&Server) -> Option<T>,
+        take: impl FnOnce(&Arc<str>, &Server) -> Option<T>,
     ) -> Option<T> {
         let server = |name: &&[u8]| {
             let name = std::str::from_utf8(name).ok()?;
-            self.servers.get(name).or_else(|| self.servers.get(&*name.to_ascii_lowercase()))
+            self.servers
+                .get_key_value(name)
+                .or_else(|| self.servers.get_key_value(&*name.to_ascii_lowercase()))
         };
         let server = names.iter().find_map(server);
-        let found = server.and_then(take);
+        let found = server.and_then(|(name, server)| take(name, server));
         if let (None, Some(name)) = (&found, names.first()) {
             self.tell(filter, &String::from_utf8_lossy(name), call, server.is_some());
         }

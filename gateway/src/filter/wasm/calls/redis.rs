@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +15,10 @@ use crate::upstream::{Command, CommandError, Login, RedisBounds, RedisError, Red
 /// The status of a call that brought no reply. Any but 0 is a failure to Higress's SDKs.
 const FAILED: u32 = 1;
 
-/// How a filter logs in to its servers, by the name it gives them: what it set up last.
+/// How a filter logs in to its servers, by the names that the policy gives them, however the filter writes
+/// them: what it set up last.
 #[derive(Default)]
-pub(in crate::filter::wasm) struct RedisSetups(RefCell<HashMap<Box<[u8]>, Setup>>);
+pub(in crate::filter::wasm) struct RedisSetups(RefCell<HashMap<Arc<str>, Setup>>);
 
 /// How calls to one server are made.
 #[derive(Clone, Default)]
@@ -33,7 +35,7 @@ impl RedisSetups {
     /// [`CallError::Malformed`] if the login is no text.
     pub(in crate::filter::wasm) fn set(
         &self,
-        name: &[u8],
+        name: &Arc<str>,
         database: u32,
         login: RedisLogin<'_>,
     ) -> Result<(), CallError> {
@@ -41,12 +43,12 @@ impl RedisSetups {
             |bytes: &[u8]| std::str::from_utf8(bytes).map(Box::<str>::from).map_err(|_| CallError::Malformed);
         let timeout = login.timeout;
         let login = Rc::new(Login { user: text(login.user)?, password: text(login.password)?, database });
-        self.0.borrow_mut().insert(name.into(), Setup { login, timeout });
+        self.0.borrow_mut().insert(Arc::clone(name), Setup { login, timeout });
         Ok(())
     }
 
     /// How calls to a server are made; one that was not set up has no password.
-    pub(in crate::filter::wasm) fn get(&self, name: &[u8]) -> Setup {
+    pub(in crate::filter::wasm) fn get(&self, name: &str) -> Setup {
         self.0.borrow().get(name).cloned().unwrap_or_default()
     }
 }
