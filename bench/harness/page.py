@@ -7,8 +7,11 @@ from .scenarios import EVERY
 from .special import SPECIAL
 
 ORDER = [one.name for one in (*EVERY, *SPECIAL)]
+QUICK = [one.name for one in (*EVERY, *SPECIAL) if one.quick is not None]
 # Scenarios in which plain nginx does the work of the others; in the rest it is only a measure.
 PLAIN = ("plain", "plain-shared", "bodies", "active", "latency")
+# How many lines of a list of where we lose.
+WORST = 12
 
 
 def text(value: dict | None, digits: int, spread: bool = True) -> str:
@@ -24,9 +27,9 @@ def table(columns: list[str], rows: Iterable[list]) -> list[str]:
     return [f"| {' | '.join(columns)} |", f"|{marks}|", *(f"| {' | '.join(map(str, row))} |" for row in rows), ""]
 
 
-def rivals(part: dict, row: dict) -> list[tuple[str, float]]:
-    """Who does the same work as this row, and our CPU per request as a share of theirs, from the closest on.
-    Each gateway's plain proxying is no rival of one that runs a policy."""
+def rivals(part: dict, row: dict, what: str = "cpu_us_per_request") -> list[tuple[str, float]]:
+    """Who does the same work as this row, and our CPU per request (or another figure) as a share of theirs, the
+    largest first. Each gateway's plain proxying is no rival of one that runs a policy."""
     group = row.get("group", "")
     works = "plain" if part["scenario"] in PLAIN and row["peer"] in ("tollgate",) else "policy"
     found = []
@@ -38,14 +41,14 @@ def rivals(part: dict, row: dict) -> list[tuple[str, float]]:
             does = works
         if part["scenario"] == "chain" and row["peer"] != other["peer"].replace("envoy", "tollgate"):
             continue
-        if (does == works or part["scenario"] == "chain") and other["cpu_us_per_request"] and row["cpu_us_per_request"]:
-            found.append((other["title"], row["cpu_us_per_request"]["median"] / other["cpu_us_per_request"]["median"]))
+        if (does == works or part["scenario"] == "chain") and other[what] and row[what] and other[what]["median"]:
+            found.append((other["title"], row[what]["median"] / other[what]["median"]))
     return sorted(found, key=lambda one: -one[1])
 
 
 def summary(parts: list[dict]) -> list[str]:
-    """One line for each of our rows: the ratios, who is ahead of us and who is behind."""
-    rows, lost = [], []
+    """One line for each of our rows: the ratios, who is ahead of us and who is behind; then where we lose."""
+    rows, lost, slower = [], [], []
     for part in parts:
         if part["kind"] != "rounds":
             continue
@@ -62,12 +65,49 @@ def summary(parts: list[dict]) -> list[str]:
                 text(row["to_hyper"], 2, False), ", ".join(behind), ", ".join(equal), ", ".join(ahead),
             ])
             lost += [(ratio, f"{what}, {row['title']}: {ratio:.2f} times the CPU of {name}") for name, ratio in others if ratio > 1.03]
+            slower += [
+                (ratio, f"{what}, {row['title']}: {row['p99_ms']['median']:.2f} ms, {ratio:.2f} times that of {name}")
+                for name, ratio in rivals(part, row, "p99_ms") if ratio > 1.1
+            ]
     lines = table(["", "Tollgate", "to nginx", "to bare hyper", "ahead of", "level with", "behind"], rows)
-    lines += ["**Where we lose**, the worst first:" if lost else "**Where we lose:** nowhere in this run.", ""]
-    lines += [f"* {line}" for _, line in sorted(lost, key=lambda one: -one[0])[:12]]
-    lines += ["", "**Beyond CPU**", ""]
+    more = [tuple(one) for part in parts for one in part.get("losses", [])]
+    lines += worst("CPU a request", lost) + worst("99th percentile of latency, by more than a tenth", slower)
+    lines += worst("start and memory", more)
+    lines += ["**Beyond CPU**", ""]
     lines += [f"* {part['title']}: {part['headline']}" for part in parts if part["kind"] == "tables" and part["headline"]]
     return [*lines, ""]
+
+
+def worst(what: str, lost: list[tuple[float, str]]) -> list[str]:
+    """A list of what others do better, cut to its worst."""
+    if not lost:
+        return [f"**Where we lose**, {what}: nowhere in this run.", ""]
+    listed = [f"* {line}" for _, line in sorted(lost, key=lambda one: -one[0])[:WORST]]
+    left = [f"* and {len(lost) - WORST} more, by less"] if len(lost) > WORST else []
+    return [f"**Where we lose**, {what}, the worst first:", "", *listed, *left, ""]
+
+
+def selection(parts: list[dict]) -> str:
+    """What was run, in one sentence, and what was not, in another."""
+    modes = {part["settings"]["mode"] for part in parts} - {None}
+    took = sum(part["took_s"] for part in parts) / 60
+    run = {"quick": "A quick run (`bench/run`)", "full": "A full run (`bench/run --full`)"}.get("".join(modes), "Single scenarios")
+    said = f"{run}: {len(parts)} of {len(ORDER)} scenarios, in {took:.0f} minutes."
+    missing = [name for name in ORDER if name not in {part["scenario"] for part in parts}]
+    if modes == {"quick"}:
+        of_it = [name for name in missing if name in QUICK]
+        said += f" Not run, though a quick run has them: {', '.join(of_it)}." if of_it else ""
+        missing = [name for name in missing if name not in QUICK]
+        return said + (f" Only in a full run: {', '.join(missing)}, and what each section names." if missing else "")
+    return said + (f" Not run: {', '.join(missing)}." if missing else "")
+
+
+def how(part: dict) -> str:
+    """How many rounds, and how long: they may differ from part to part."""
+    least = part["settings"]["seconds"]
+    lengths = [max(least, one["seconds"]) for one in part["loads"]]
+    length = f"{min(lengths)} s" if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)} s"
+    return f"{max(row['rounds'] for row in part['rows'])} rounds of {length}."
 
 
 def rounds_section(part: dict) -> tuple[list[str], str]:
@@ -118,6 +158,9 @@ def section(part: dict) -> tuple[list[str], str | None]:
     if svg:
         lines += [f"![{part['title']}](results/{part['scenario']}.svg)", ""]
     lines += body
+    if part["kind"] == "rounds":
+        only_full = f" Only in a full run: {', '.join(part['only_full'])}." if part["only_full"] else ""
+        lines += [how(part) + only_full, ""]
     if part.get("left_out"):
         lines += ["Left out: " + "; ".join(f"{name} ({why})" for name, why in part["left_out"].items()) + ".", ""]
     return lines, svg
@@ -130,13 +173,17 @@ def make(parts: list[dict], faults: list[str]) -> tuple[str, dict[str, str]]:
     box, dropped = first["machine"], sum(row["dropped"] for part in parts for row in part.get("rows", []))
     kept = sum(row["rounds"] for part in parts for row in part.get("rows", []))
     changed = " with changes" if box["changed"] else ""
+    built = "by `make pgo`" if box["binary"]["pgo"] else "without a profile (`make build`)"
     lines = ["# Results of the load tests", "Written by `bench/publish`; do not edit. How it was measured: [README.md](README.md).", ""]
     if faults:
         lines += ["> **A draft. Not to be published:**", *(f"> * {fault}" for fault in faults), ""]
     lines += [
         f"{box['processor']}, {box['cores']} cores, {box['memory_gib']} GiB, Linux {box['kernel']}, {box['system']}; commit "
-        f"{box['commit']}{changed}; {min(part['at'] for part in parts)} to {max(part['at'] for part in parts)[11:]}. "
+        f"{box['commit']}{changed}, built {built}; {min(part['at'] for part in parts)} to {max(part['at'] for part in parts)[11:]}. "
         f"{kept} rounds counted, {dropped} dropped as noisy.",
+        "",
+        selection(parts),
+        "",
         ", ".join(f"{name} {version}" for name, version in first["versions"].items()) + ".",
         "",
         "CPU a request is the kernel's account of the whole process group over the requests answered. Ratios are taken round by "

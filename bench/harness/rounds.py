@@ -12,6 +12,8 @@ from .peers import UPSTREAM_ADDRESSES, Peer
 from .scenarios import Scenario
 
 YARDSTICKS = ("nginx", "hyper", "nginx-lua")
+# Cores that others may use in a round; figures that were taken with another limit are not published.
+NOISE = 0.25
 
 
 def say(text: str) -> None:
@@ -28,10 +30,12 @@ def available(every: list[Peer]) -> tuple[list[Peer], dict[str, str]]:
 
 def run(scenario: Scenario, opts, folder: Path) -> dict:
     """The scenario's figures, as they go into the results."""
-    wanted, loads = scenario.peers(), list(scenario.loads)
+    wanted, loads, only_full = scenario.peers(), list(scenario.loads), []
     if not opts.full and scenario.quick:
+        only_full += [peer.title for peer in wanted if peer.name not in scenario.quick]
         wanted = [peer for peer in wanted if peer.name in scenario.quick]
     if not opts.full and scenario.quick_loads:
+        only_full += [one.label for one in loads if one.label not in scenario.quick_loads]
         loads = [one for one in loads if one.label in scenario.quick_loads]
     if opts.peers:
         wanted = [peer for peer in wanted if peer.name in opts.peers]
@@ -55,8 +59,8 @@ def run(scenario: Scenario, opts, folder: Path) -> dict:
     return {
         "kind": "rounds",
         "layout": scenario.layout,
-        "seconds": opts.seconds,
         "loads": [vars(one) for one in loads],
+        "only_full": only_full,
         "left_out": left_out,
         "rows": [row(peer, one, chosen, done, notes[peer.name]) for one in loads for peer in chosen],
         "rounds": [one.as_dict() for one in done],

@@ -28,6 +28,11 @@ class Scenario:
     quick_loads: tuple[str, ...] = field(default=())
     rounds: int = 0  # at most so many; 0: as many as asked for
 
+    @property
+    def sized(self) -> bool:
+        """Whether a quick run has less of it."""
+        return bool(self.quick or self.quick_loads)
+
 
 def without(*names: str, connections: int = 4096) -> Callable[[], list[Peer]]:
     """The plain peers but these."""

@@ -75,7 +75,8 @@ def subject(kind: str, folder: Path) -> Peer:
 
 
 def reload(peer: Peer) -> dict:
-    """Asks for a reload and waits for its outcome: all workers have the new policy then."""
+    """Asks for a reload and waits for its outcome: all workers have the new policy then. One that is refused is an
+    answer of 4xx, so an OSError."""
     request = urllib.request.Request(f"http://{peer.admin}/policy/reload", method="POST")
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
@@ -102,7 +103,7 @@ def run(opts, folder: Path) -> dict:
         "64 connections, a worker on each core, load and upstream on the same cores. The event is the rename of the file with a "
         "reload asked for at once; a change that the gateway's own watch saw first is not timed. Modules are in the code cache."
     )
-    return result(table("Changes under full load", columns, rows, note), headline="; ".join(headline))
+    return result(table("Changes under full load", columns, rows, note), headline="; ".join(headline), failed=sum(row[9] for row in rows))
 
 
 def measure(kind: str, peer: Peer, layout: peers.Layout, swaps: int, folder: Path) -> list:

@@ -12,13 +12,14 @@ from ..peers import Layout, Peer
 @dataclass(frozen=True)
 class Special:
     """`run` takes the options and a folder, and gives what goes into the results. `quick`: anything but None
-    has it run in a quick run too."""
+    has it run in a quick run too. `sized`: a quick run does less of it."""
 
     name: str
     title: str
     asks: str
     run: Callable[[object, Path], dict]
     quick: tuple[str, ...] | None = None
+    sized: bool = True
 
 
 @contextmanager
@@ -55,8 +56,18 @@ def table(title: str, columns: list[str], rows: list[list], note: str = "") -> d
     return {"title": title, "columns": columns, "rows": rows, "note": note}
 
 
-def result(*tables: dict, headline: str, **more) -> dict:
-    return {"kind": "tables", "tables": list(tables), "headline": headline, **more}
+def result(*tables: dict, headline: str, failed: int, **more) -> dict:
+    """`failed`: how many requests failed that should not; what others lose when they are reloaded, or what a
+    filter that traps gives, is none of it. `losses` as of `behind`."""
+    return {"kind": "tables", "tables": list(tables), "headline": headline, "failed": failed, **more}
+
+
+def behind(what: str, unit: str, ours: float, others: dict[str, float]) -> list[tuple[float, str]]:
+    """Who needs less than we do, for the page's list of where we lose: how many times as much we need, and a line."""
+    return [
+        (ours / value, f"{what}: {ours} {unit}, {title} {value}")
+        for title, value in others.items() if value and ours > 1.03 * value
+    ]
 
 
 def at(values: list[float], share: float) -> float:

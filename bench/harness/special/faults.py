@@ -72,7 +72,8 @@ def run(opts, folder: Path) -> dict:
         f"healthy p99 {bad[f'{kind}: alone'][4]} ms alone, {bad[f'{kind}: closed loop beside it'][4]} ms beside a {kind}" for kind in BAD
     )
     note = f"{seconds} s each, one worker, 64 healthy connections. Beside it: one connection asks the bad route at 20 a second, then as fast as it goes."
-    return result(table("Traps and loops beside a healthy route", columns, rows, note), headline=worst)
+    failed = sum(row[2] for row in rows)  # of the healthy ones
+    return result(table("Traps and loops beside a healthy route", columns, rows, note), headline=worst, failed=failed)
 
 
 def beside(kind: str, peer: Peer, layout: peers.Layout, seconds: int, folder: Path) -> list[list]:

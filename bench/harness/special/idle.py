@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import catalogue, cpu, peers
 from ..rounds import available, say
-from .common import Special, mib, result, running, server, table
+from .common import Special, behind, mib, result, running, server, table
 
 COUNTS = (64, 1_000, 10_000)
 
@@ -15,7 +15,7 @@ def run(opts, folder: Path) -> dict:
     layout = peers.layouts()["pinned"]
     counts = [count for count in COUNTS if count < peers.FILES - 500]
     chosen, left_out = available(catalogue.plain_peers(peers.FILES))
-    rows, ours = [], ""
+    rows, ours, held_by, losses = [], "", {}, []
     with server(folder, layout) as upstream:
         for peer in chosen:
             with running(peer, upstream, folder, layout):
@@ -35,14 +35,20 @@ def run(opts, folder: Path) -> dict:
             say(f"{peer.name}: {mib(sizes[-1])} MiB with {reached} connections")
             missing = ["not served"] * (len(counts) + 1 - len(sizes))
             rows.append([peer.title, *map(mib, sizes), *missing, round(each, 1), round(spent * 100, 1)])
-            if peer.name == "tollgate" and not missing:
+            if missing:
+                continue
+            if peer.name == "tollgate":
                 ours = f"{counts[-1]:,} idle connections: {mib(sizes[-1])} MiB private, {each:.1f} KiB each"
+            held_by[peer.name] = (peer.title, mib(sizes[-1]))
+    if "tollgate" in held_by:
+        others = dict(held_by[name] for name in held_by if name not in ("tollgate", "hyper"))
+        losses = behind(f"{counts[-1]:,} idle connections", "MiB", held_by["tollgate"][1], others)
     columns = ["", "none", *(f"{count:,}" for count in counts), "KiB each", "CPU meanwhile, % of a core"]
     note = (
         "Private memory in MiB; each connection has had one answer. The kernel's own buffers are not in it. Not served: the peer takes "
         f"no more, since it reserves two descriptors for each connection of the {peers.FILES:,} that this machine gives a process."
     )
-    return result(table("Idle connections", columns, rows, note), headline=ours, left_out=left_out)
+    return result(table("Idle connections", columns, rows, note), headline=ours, failed=0, left_out=left_out, losses=losses)
 
 
 def hold(address: str, held: list[socket.socket], count: int) -> bool:
@@ -75,4 +81,4 @@ def idle_cpu(peer: peers.Peer) -> float:
     return spent / window.elapsed
 
 
-SPECIAL = (Special("idle", "Idle connections", "What does a kept connection cost?", run),)
+SPECIAL = (Special("idle", "Idle connections", "What does a kept connection cost?", run, sized=False),)

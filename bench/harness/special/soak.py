@@ -36,7 +36,7 @@ def run(opts, folder: Path) -> dict:
     ]
     headline = f"{answer.requests:,} requests in {points[-1][0]:.0f} s, {answer.errors} failed; private memory {mib(settled)} → {mib(points[-1][1])} MiB"
     series = [{"label": "private MiB", "points": [[round(second, 1), mib(kib)] for second, kib in points]}]
-    return result(table("Soak", ["", ""], rows), headline=headline, series=series, axes=["s", "MiB"])
+    return result(table("Soak", ["", ""], rows), headline=headline, failed=answer.errors, series=series, axes=["s", "MiB"])
 
 
-SPECIAL = (Special("soak", "Soak", "Does it grow?", run),)
+SPECIAL = (Special("soak", "Soak", "Does it grow?", run, sized=False),)

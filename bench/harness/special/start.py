@@ -7,8 +7,9 @@ from statistics import median
 from .. import catalogue, cpu, peers
 from ..rounds import available, say
 from ..tools import BENCH
-from .common import Special, mib, result, server, table
+from .common import Special, behind, mib, result, server, table
 
+PLAIN = ("nginx", "haproxy", "pingora", "envoy", "caddy")
 NAMES = ("nginx-lua", "haproxy-lua", "envoy-lua", "envoy-wasm", "tollgate-wasm", "tollgate-lua")
 
 
@@ -17,7 +18,7 @@ def run(opts, folder: Path) -> dict:
     layout = peers.layouts()["pinned"]
     wanted = catalogue.plain_peers() + [peer for peer in catalogue.header_peers() if peer.name in NAMES]
     chosen, left_out = available(wanted)
-    rows, ours = [], {}
+    rows, ours, titles = [], {}, {}
     with server(folder, layout) as upstream:
         for peer in chosen:
             peer.prepare(folder, upstream.address, layout)
@@ -30,7 +31,8 @@ def run(opts, folder: Path) -> dict:
                     memory = cpu.memory_kib(peer.pid)
                 peer.stop()
             say(f"{peer.name}: {median(warm):.0f} ms, {mib(memory['private_kib'])} MiB")
-            ours[peer.name] = (median(warm), mib(memory["private_kib"]))
+            ours[peer.name] = (round(median(warm), 1), mib(memory["private_kib"]))
+            titles[peer.name] = peer.title
             rows.append([
                 peer.title, round(median(warm), 1), round(min(warm), 1), round(max(warm), 1),
                 round(cold) if cold else "", mib(memory["private_kib"]), mib(memory["rss_kib"]),
@@ -41,7 +43,18 @@ def run(opts, folder: Path) -> dict:
         for name in ("tollgate", "tollgate-wasm") if name in ours
     )
     note = f"{times} starts each; RSS counts pages of files that others may share, private memory does not."
-    return result(table("Start and idle memory", columns, rows, note), headline=headline, left_out=left_out)
+    return result(table("Start and idle memory", columns, rows, note), headline=headline, failed=0, left_out=left_out, losses=losses(ours, titles))
+
+
+def losses(all_of: dict[str, tuple[float, float]], titles: dict[str, str]) -> list[tuple[float, str]]:
+    """Where a gateway that only proxies starts sooner or holds less."""
+    if "tollgate" not in all_of:
+        return []
+    others = [name for name in all_of if name in PLAIN]
+    return [
+        line for which, (what, unit) in enumerate((("start", "ms"), ("idle memory", "MiB")))
+        for line in behind(what, unit, all_of["tollgate"][which], {titles[name]: all_of[name][which] for name in others})
+    ]
 
 
 def first_start(peer: peers.Peer, layout: peers.Layout, folder: Path) -> float | None:

@@ -39,7 +39,8 @@ def run(opts, folder: Path) -> dict:
     ]
     failed = sum(row[5] for row in rows)
     headline = f"100 swaps a second: {rows[-1][6]:.0%} of the requests a second without; {failed} failed in all"
-    return result(table("Swaps under load", columns, rows, f"{seconds} s each, two workers, 64 connections."), headline=headline)
+    told = table("Swaps under load", columns, rows, f"{seconds} s each, a worker on each core, 64 connections.")
+    return result(told, headline=headline, failed=failed)
 
 
 def swaps(peer: peers.Peer, change: Change, pace: int, seconds: float) -> list[float]:
