@@ -15,8 +15,8 @@
 //! | `GET /policy/rollout` | JSON: [`RolloutReport`] |
 //! | `POST /policy/rollout/promote`, `/abort` | 200 with the report then; 409 if no policy is on trial |
 //! | `GET /policy/shadow` | JSON: [`ShadowReport`] |
-//! | `POST /policy/shadow?policy=FILE&share=N` | takes a policy into shadow: 200 with the report then, or 422; loopback only |
-//! | `DELETE /policy/shadow` | ends that: 200, or 409 if there is none |
+//! | `POST /policy/shadow?policy=FILE&share=N` | takes a policy into shadow: 200 with the report then, or 422; Unix socket only |
+//! | `DELETE /policy/shadow` | ends that: 200, or 409 if there is none; Unix socket only |
 //! | `POST /filters/NAME/record` | JSON lines: what that filter is given and makes of it; loopback only |
 //!
 //! It runs on the control runtime, never on a worker, and knows the rest of the gateway only through
@@ -43,6 +43,9 @@ mod status;
 #[cfg(test)]
 mod tests;
 pub mod upload;
+
+/// The answer to what only the gateway's own user may ask for.
+const SOCKET_ONLY: &str = "only on a Unix socket, which `admin.unix` in the policy gives the gateway\n";
 
 pub use control::{Control, Readiness, Refusal, RefusalKind, ReloadOutcome};
 pub use record::{Begun, NotRecorded};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Json, Response};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -83,15 +83,19 @@ pub(super) async fn explain<C: Control>(
 /// On a Unix socket only: a policy may name files of the gateway's machine.
 pub(super) async fn diff<C: Control>(
     State((control, hosts)): State<(Arc<C>, Hosts)>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
     if hosts != Hosts::Socket {
-        let why = "only on a Unix socket, which `admin.unix` in the policy gives the gateway\n";
-        return (StatusCode::FORBIDDEN, why).into_response();
+        return (StatusCode::FORBIDDEN, super::SOCKET_ONLY).into_response();
     }
+    // Before the body is read: it may be large.
     let Ok(_place) = UPLOADS.try_acquire() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "another policy is being compared\n").into_response();
+    };
+    let headers = request.headers().clone();
+    let body = match Bytes::from_request(request, &()).await {
+        Ok(body) => body,
+        Err(rejected) => return rejected.into_response(),
     };
     let Some(upload::Upload { source, files }) = upload::decode(body) else {
         return (StatusCode::BAD_REQUEST, "not a policy as `tollgate diff` sends it\n").into_response();

@@ -105,13 +105,14 @@ pub(super) async fn show<C: Control>(State((control, _)): State<(Arc<C>, Hosts)>
     Json(control.shadow()).into_response()
 }
 
-/// Has the gateway read a file, which only those may ask for who are on its machine.
+/// Has the gateway read a policy with its eyes and copy requests to it: for the gateway's user alone, as such a
+/// policy may name secret files and send what it sees anywhere.
 pub(super) async fn start<C: Control>(
     State((control, hosts)): State<(Arc<C>, Hosts)>,
     query: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    if hosts == Hosts::Any {
-        return (StatusCode::FORBIDDEN, "shadows are only begun on a loopback address\n").into_response();
+    if hosts != Hosts::Socket {
+        return not_here();
     }
     let asked = query.ok().and_then(|Query(Asked { policy, share })| Some((policy, Share::new(share)?)));
     let Some((policy, share)) = asked.filter(|(policy, share)| policy.is_absolute() && *share > Share::NONE)
@@ -121,7 +122,10 @@ pub(super) async fn start<C: Control>(
     order(&*control, ShadowOrder::Start { policy, share }).await
 }
 
-pub(super) async fn stop<C: Control>(State((control, _)): State<(Arc<C>, Hosts)>) -> Response {
+pub(super) async fn stop<C: Control>(State((control, hosts)): State<(Arc<C>, Hosts)>) -> Response {
+    if hosts != Hosts::Socket {
+        return not_here();
+    }
     order(&*control, ShadowOrder::Stop).await
 }
 
@@ -130,4 +134,8 @@ async fn order<C: Control>(control: &C, order: ShadowOrder) -> Response {
         Ok(report) => Json(report).into_response(),
         Err(error) => (error.status(), format!("{error}\n")).into_response(),
     }
+}
+
+fn not_here() -> Response {
+    (StatusCode::FORBIDDEN, super::SOCKET_ONLY).into_response()
 }

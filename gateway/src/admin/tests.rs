@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -160,22 +160,37 @@ fn refusal(kind: RefusalKind) -> Refusal {
 }
 
 struct Api {
-    address: SocketAddr,
+    place: Place,
     gateway: Arc<Gateway>,
     stop: Arc<Notify>,
     served: JoinHandle<std::io::Result<()>>,
 }
 
+enum Place {
+    Tcp(SocketAddr),
+    Unix(tempfile::TempDir),
+}
+
 impl Api {
     async fn start(readiness: Readiness, reload: Reload) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let place = Place::Tcp(listener.local_addr().unwrap());
+        Self::serve(listener.into(), place, readiness, reload)
+    }
+
+    async fn on_socket() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixSocket::bind(&folder.path().join("s")).unwrap();
+        Self::serve(socket.into(), Place::Unix(folder), Readiness::Ready, unchanged())
+    }
+
+    fn serve(listener: Listener, place: Place, readiness: Readiness, reload: Reload) -> Self {
         let stop = Arc::new(Notify::new());
         let gateway = Arc::new(Gateway { readiness, reload, recorder: Arc::default() });
         let metrics = Arc::new(Metrics::new(2));
         let shutdown = Arc::clone(&stop).notified_owned();
         let served = tokio::spawn(serve(listener, Arc::clone(&gateway), metrics, shutdown));
-        Self { address, gateway, stop, served }
+        Self { place, gateway, stop, served }
     }
 
     async fn ready(reload: Reload) -> Self {
@@ -186,14 +201,23 @@ impl Api {
         Self::ready(Reload::Ends(outcome)).await
     }
 
+    fn tcp(&self) -> SocketAddr {
+        match self.place {
+            Place::Tcp(address) => address,
+            Place::Unix(_) => panic!("it is on a Unix socket"),
+        }
+    }
+
     /// Sends one request and returns status, head and body.
     async fn send(&self, request: &str, fields: &str, body: &str) -> (u16, String, String) {
         let host = if fields.contains("Host:") { "" } else { "Host: 127.0.0.1\r\n" };
         let message = format!("{request} HTTP/1.1\r\n{host}{fields}Connection: close\r\n\r\n{body}");
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(message.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        let answer = match &self.place {
+            Place::Tcp(address) => exchange(TcpStream::connect(address).await.unwrap(), &message).await,
+            Place::Unix(folder) => {
+                exchange(UnixStream::connect(folder.path().join("s")).await.unwrap(), &message).await
+            }
+        };
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head.to_ascii_lowercase(), body.to_owned())
@@ -206,6 +230,13 @@ impl Api {
     async fn post_reload(&self, fields: &str) -> (u16, String, String) {
         self.send("POST /policy/reload", fields, "").await
     }
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, message: &str) -> String {
+    stream.write_all(message.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 fn unchanged() -> Reload {
@@ -356,8 +387,8 @@ async fn shutdown_lets_a_running_request_end() {
     });
     begun.notified().await;
     // One connection that never asked and one that may ask again must not hold the shutdown up.
-    let _silent = TcpStream::connect(api.address).await.unwrap();
-    let mut kept = TcpStream::connect(api.address).await.unwrap();
+    let _silent = TcpStream::connect(api.tcp()).await.unwrap();
+    let mut kept = TcpStream::connect(api.tcp()).await.unwrap();
     kept.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 12];
     kept.read_exact(&mut answer).await.unwrap();
@@ -366,7 +397,7 @@ async fn shutdown_lets_a_running_request_end() {
     api.stop.notify_one();
     // The listener is gone first of all.
     let gone = async {
-        while TcpStream::connect(api.address).await.is_ok() {
+        while TcpStream::connect(api.tcp()).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };
@@ -435,7 +466,7 @@ async fn a_rollout_is_shown_and_steered() {
 
 #[tokio::test]
 async fn a_shadow_is_shown_begun_and_ended() {
-    let api = Api::ready(unchanged()).await;
+    let api = Api::on_socket().await;
     let (status, _, body) = api.get("/policy/shadow").await;
     assert_eq!((status, body.as_str()), (200, r#"{"shadow":null,"samples":[]}"#));
     let post = async |query: &str| api.send(&format!("POST /policy/shadow{query}"), "", "").await;
@@ -452,4 +483,17 @@ async fn a_shadow_is_shown_begun_and_ended() {
     }
     assert_eq!(api.send("DELETE /policy/shadow", "", "").await.0, 409);
     assert_eq!(api.send("DELETE /policy/shadow", "Origin: http://127.0.0.1\r\n", "").await.0, 403);
+    let on_tcp = Api::ready(unchanged()).await;
+    for refused in ["POST /policy/shadow?policy=/p.yaml", "DELETE /policy/shadow"] {
+        let (status, _, body) = on_tcp.send(refused, "", "").await;
+        assert!(status == 403 && body.contains("only on a Unix socket"), "{refused}: {status} {body}");
+    }
+}
+
+/// Nothing of it is read.
+#[tokio::test]
+async fn a_policy_to_compare_is_not_taken_by_tcp() {
+    let api = Api::ready(unchanged()).await;
+    let (status, _, _) = api.send("POST /policy/diff", "Content-Length: 60000000\r\n", "").await;
+    assert_eq!(status, 403);
 }

@@ -111,7 +111,8 @@ While it runs (the address is `admin` in the policy):
   kill -HUP PID                          reload, and open the access log anew
   kill PID                               finish what runs, then end
 
-Exit codes: 0 done, 1 check, test, demo or filter failed, 2 test or filter could not run, 64 wrong usage, 65 bad policy, 70 internal.";
+Exit codes: 0 done, or yes; 1 no: a check, a test or the demo failed, diff found differences, explain no route, the
+running gateway refused; 2 it could not be tried, or no gateway could be asked; 64 wrong usage, 65 bad policy, 70 internal.";
 
 /// The whole program.
 pub fn main() -> ExitCode {

@@ -16,7 +16,8 @@ use super::style::printable;
 /// The policy decides on copies of the requests that the policy in force serves: its routes and the request
 /// side of its filters, bodies left out. How its decisions compare is counted, and the last requests on which
 /// they differ are shown. Its token buckets, VMs and shared data are its own; calls of its filters to other
-/// servers are real. Without POLICY: what was found so far. Exit code 0: done; 2: it could not be.
+/// servers are real. Without POLICY: what was found so far. To begin and to end it, the gateway's Unix socket
+/// (`admin.unix` in its policy) is needed. Exit code 0: done; 1: the gateway refused; 2: it could not be asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -69,7 +70,7 @@ pub(super) fn run(args: &Args) -> Exit {
         }
         Err(failure) => {
             eprintln!("tollgate: {failure}");
-            Exit::CannotRun
+            if matches!(failure, Failure::Refused(_)) { Exit::Failed } else { Exit::CannotRun }
         }
     }
 }

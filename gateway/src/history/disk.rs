@@ -36,6 +36,8 @@ const EVENTS: &str = "events.jsonl";
 const CURRENT: &str = "current.json";
 const NOTE: &str = "gateway.json";
 const LOCK: &str = "lock";
+/// No gateway comes so far: a higher number is damage, and must not stop the counting.
+const NUMBER_MAX: u64 = 1 << 53;
 
 /// Bytes of a JSON file.
 const JSON_MAX: u64 = 16 << 20;
@@ -173,7 +175,7 @@ impl Disk {
         Found {
             records: self.read_records(),
             events: self.read_events(),
-            current: self.understood(&self.at(CURRENT)),
+            current: self.understood::<Current>(&self.at(CURRENT)).filter(|it| it.generation <= NUMBER_MAX),
         }
     }
 
@@ -231,9 +233,9 @@ impl Disk {
         })
     }
 
-    /// Removes what is kept no more: records that are not among `kept`, and blobs that no record names.
+    /// Removes what is kept no more: records that are not among `kept`, and blobs that none of those names.
     pub(super) fn prune(&self, kept: &[Arc<Record>]) -> Result<(), DiskError> {
-        self.remove_records(|number, _| kept.iter().all(|kept| kept.generation != number))
+        self.remove_records(kept, |number, _| kept.iter().all(|kept| kept.generation != number))
     }
 
     /// The same before what is kept is written, for room on a full disk: leaves the policies that are to be
@@ -241,7 +243,7 @@ impl Disk {
     pub(super) fn make_room(&self, kept: &[Arc<Record>]) -> Result<(), DiskError> {
         let current: Option<Current> = self.understood(&self.at(CURRENT));
         let is_current = |digest: &str| current.as_ref().is_some_and(|current| current.digest == digest);
-        self.remove_records(|number, path| {
+        self.remove_records(kept, |number, path| {
             kept.iter().all(|kept| kept.generation != number)
                 && self.understood::<Record>(path).is_some_and(|record| {
                     !is_current(&record.digest) && kept.iter().all(|kept| kept.digest != record.digest)
@@ -249,17 +251,23 @@ impl Disk {
         })
     }
 
-    /// Removes records, and the blobs that are named by no other.
-    fn remove_records(&self, is_over: impl Fn(u64, &Path) -> bool) -> Result<(), DiskError> {
+    /// Removes records, and the blobs that are named neither by `kept` nor by a record that stays.
+    fn remove_records(
+        &self,
+        kept: &[Arc<Record>],
+        is_over: impl Fn(u64, &Path) -> bool,
+    ) -> Result<(), DiskError> {
+        let files = kept.iter().flat_map(|record| &record.files);
+        let mut named: HashSet<String> = files.map(|file| file.sha256.clone()).collect();
         for (path, number) in self.record_paths() {
             if is_over(number, &path) {
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
+            } else if kept.iter().all(|record| record.generation != number) {
+                // What it names is not known if it cannot be read now: nothing is removed then.
+                let Some(record) = self.understood::<Record>(&path) else { return Ok(()) };
+                named.extend(record.files.into_iter().map(|file| file.sha256));
             }
         }
-        let records = self.record_paths();
-        let records = records.iter().filter_map(|(path, _)| self.understood::<Record>(path));
-        let named: HashSet<String> =
-            records.flat_map(|record| record.files).map(|file| file.sha256).collect();
         for path in entries(&self.at(BLOBS)) {
             if !path.file_name().and_then(OsStr::to_str).is_some_and(|name| named.contains(name)) {
                 fs::remove_file(&path).map_err(failed("remove", &path))?;
@@ -287,7 +295,7 @@ impl Disk {
         let mut records = Vec::new();
         for (path, number) in self.record_paths() {
             match self.understood::<Record>(&path) {
-                Some(record) if record.generation == number => records.push(record),
+                Some(record) if record.generation == number && number <= NUMBER_MAX => records.push(record),
                 Some(_) => tracing::warn!(path = %path.display(), "a kept policy has the name of another"),
                 None => {}
             }
@@ -308,7 +316,8 @@ impl Disk {
         let mut skipped = 0_usize;
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let events = lines.filter_map(|line| serde_json::from_slice(line).inspect_err(|_| skipped += 1).ok());
-        let events = events.collect();
+        let events =
+            events.filter(|event: &Event| event.kind.generation().unwrap_or(0) <= NUMBER_MAX).collect();
         if skipped > 0 {
             tracing::warn!(path = %path.display(), skipped, "past events are damaged");
         }

@@ -39,14 +39,38 @@ pub struct FileRef {
     pub bytes: u64,
 }
 
-/// A gateway that was told to go back, and stands by that until the policy's files change.
+/// A gateway that serves something else than its policy's files say, and stands by that until they change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// The generation that it went back to.
+    /// The generation that it stands by.
     pub to: u64,
     /// The digest of what the policy's files said then, in hexadecimal; `None` if they said nothing that could
     /// be understood.
     pub files: Option<String>,
+    /// How it came to that.
+    #[serde(default)]
+    pub reason: PinReason,
+}
+
+/// How a gateway came to serve something else than its policy's files say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinReason {
+    /// It was told to go back.
+    #[default]
+    Rollback,
+    /// What they say is on trial. It holds if the gateway is started again meanwhile.
+    Trial,
+    /// What they say was on trial, and was taken back.
+    TakenBack,
+}
+
+impl Pin {
+    /// Whether the policy's files are not followed, rather than on their way.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.reason != PinReason::Trial
+    }
 }
 
 /// Something that happened.

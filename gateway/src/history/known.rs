@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::disk::Found;
-use super::entry::{Event, Pin, Record};
+use super::entry::{Event, EventKind, Pin, Record};
 use super::{EVENTS_MAX, UNWRITTEN_MAX};
 use crate::policy::KeptFile;
 
@@ -106,16 +106,48 @@ impl Known {
         self.in_force.as_ref().and_then(|(number, _)| self.numbered(*number))
     }
 
-    /// The policy before the one in force.
+    /// The policy before the one in force, as in an editor's undo: what was gone back from is not among them.
     pub(super) fn before(&self) -> Option<Arc<Record>> {
-        let current = self.current();
-        let from = self.pin.as_ref().map(|pin| pin.to);
-        let from = from.or_else(|| current.as_ref().map(|current| current.generation))?;
-        let mut earlier = self.kept.iter().rev().map(|kept| &kept.record);
-        earlier
-            .find(|record| {
-                record.generation < from && current.as_ref().is_none_or(|now| now.digest != record.digest)
-            })
+        let current = self.current()?;
+        let line = self.line();
+        let newest_first = || self.kept.iter().rev().map(|kept| &kept.record);
+        let earlier = line.iter().rposition(|digest| *digest == current.digest).map(|at| &line[..at]);
+        let kept = |digest: &&str| newest_first().find(|record| record.digest == *digest);
+        if let Some(record) = earlier.and_then(|earlier| earlier.iter().rev().find_map(kept)) {
+            return Some(Arc::clone(record));
+        }
+        // The events of that time are gone: what is older by its number.
+        let is_gone_back_from = |record: &Record| self.has_event_of(&record.digest);
+        newest_first()
+            .find(|record| record.generation < current.generation && !is_gone_back_from(record))
             .cloned()
+    }
+
+    /// The digests of what was in force, the one in force last, without what was gone back from.
+    fn line(&self) -> Vec<&str> {
+        let mut line: Vec<&str> = Vec::new();
+        for event in &self.events {
+            let (digest, is_back) = match &event.kind {
+                EventKind::Applied { digest, .. } => (digest, false),
+                EventKind::RolledBack { digest, .. } | EventKind::Fallback { digest, .. } => (digest, true),
+                EventKind::Refused { .. } | EventKind::Rollout { .. } => continue,
+            };
+            let earlier = line.iter().rposition(|known| known == digest);
+            match earlier {
+                // Also faster code of the same policy, or another start with it.
+                Some(at) if is_back || at + 1 == line.len() => line.truncate(at + 1),
+                _ => line.push(digest),
+            }
+        }
+        line
+    }
+
+    fn has_event_of(&self, wanted: &str) -> bool {
+        self.events.iter().any(|event| match &event.kind {
+            EventKind::Applied { digest, .. }
+            | EventKind::RolledBack { digest, .. }
+            | EventKind::Fallback { digest, .. } => digest == wanted,
+            EventKind::Refused { .. } | EventKind::Rollout { .. } => false,
+        })
     }
 }

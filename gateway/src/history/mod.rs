@@ -44,7 +44,7 @@ use crate::telemetry::Timestamp;
 use crate::telemetry::metrics::Metrics;
 
 pub use self::disk::{DiskError, GatewayNote, running};
-pub use self::entry::{Event, EventKind, FileRef, Pin, Record};
+pub use self::entry::{Event, EventKind, FileRef, Pin, PinReason, Record};
 
 /// Policies kept unless told otherwise.
 pub const KEEP_DEFAULT: u8 = 10;
@@ -85,7 +85,7 @@ pub struct Revived {
 pub struct Overview {
     /// The generation in force.
     pub generation: Option<u64>,
-    /// The generation that the gateway was told to go back to, if it still stands by that.
+    /// What the gateway stands by, if that is not what the policy's files say.
     pub pinned: Option<Pin>,
     /// The folder on disk; `null` if nothing is written.
     pub folder: Option<PathBuf>,
@@ -141,7 +141,7 @@ impl History {
 
     /// The least number that the next generation may have.
     pub fn next_number(&self) -> u64 {
-        self.shared.known().highest + 1
+        self.shared.known().highest.saturating_add(1)
     }
 
     /// Notes that something happened.
@@ -187,7 +187,7 @@ impl History {
         self.hand_over(Job::Save);
     }
 
-    /// The generation that the gateway was told to go back to, before it ended.
+    /// What the gateway stands by, and did before it ended.
     pub fn pin(&self) -> Option<Pin> {
         self.shared.known().pin.clone()
     }

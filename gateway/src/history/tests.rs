@@ -45,6 +45,14 @@ fn apply(history: &History, generation: u64, text: &str) {
     history.in_force(Applied { generation, digest, trigger }, Some(files(&[text, "shared"])), None);
 }
 
+/// Notes that the gateway went back to a policy; its files say something else.
+fn roll_back(history: &History, generation: u64, to: u64, digest: &str) {
+    let digest = digest.to_owned();
+    let pin = Pin { to, files: Some("c".into()), reason: PinReason::Rollback };
+    history.record(EventKind::RolledBack { generation, digest: digest.clone(), to });
+    history.in_force(Applied { generation, digest, trigger: "rollback".into() }, None, Some(pin));
+}
+
 fn kept(history: &History) -> Vec<u64> {
     history.overview().kept.iter().map(|record| record.generation).collect()
 }
@@ -96,19 +104,14 @@ fn a_second_step_back_goes_on_from_the_first() {
     let place = Place::new();
     let history = place.open(10);
     ["a", "b", "c"].into_iter().zip(1..).for_each(|(text, number)| apply(&history, number, text));
-    let back = |generation, to: u64, digest: &str| {
-        let (digest, pin) = (digest.to_owned(), Pin { to, files: Some("c".into()) });
-        history.record(EventKind::RolledBack { generation, digest: digest.clone(), to });
-        history.in_force(Applied { generation, digest, trigger: "rollback".into() }, None, Some(pin));
-    };
     assert_eq!(history.find(None).unwrap().generation, 2);
-    back(4, 2, "b");
+    roll_back(&history, 4, 2, "b");
     assert_eq!(history.find(None).unwrap().generation, 1);
-    back(5, 1, "a");
+    roll_back(&history, 5, 1, "a");
     assert!(history.find(None).is_err());
     history.close();
     let history = place.open(10);
-    assert_eq!(history.pin(), Some(Pin { to: 1, files: Some("c".into()) }));
+    assert_eq!(history.pin(), Some(Pin { to: 1, files: Some("c".into()), reason: PinReason::Rollback }));
     assert_eq!(history.last_good()[0].digest, "a", "the one in force is the best");
     // Also if a crash came before the event was written.
     fs::remove_file(place.at("events.jsonl")).unwrap();
@@ -118,6 +121,43 @@ fn a_second_step_back_goes_on_from_the_first() {
     history.unpin();
     history.close();
     assert_eq!(place.open(10).pin(), None);
+}
+
+/// As in an editor's undo: what was gone back from is not what was before.
+#[test]
+fn a_policy_that_was_gone_back_from_is_not_the_one_before() {
+    let place = Place::new();
+    let history = place.open(10);
+    let before = |history: &History| history.find(None).ok().map(|record| record.digest.clone());
+    apply(&history, 1, "good");
+    apply(&history, 2, "bad");
+    roll_back(&history, 3, 1, "good");
+    assert_eq!(before(&history), None);
+    apply(&history, 4, "bad too");
+    assert_eq!(before(&history).as_deref(), Some("good"));
+    roll_back(&history, 5, 1, "good");
+    assert_eq!(before(&history), None);
+    // Asked for by its number, it is one again.
+    roll_back(&history, 6, 2, "bad");
+    assert_eq!(before(&history).as_deref(), Some("good"));
+    history.close();
+    assert_eq!(before(&place.open(10)).as_deref(), Some("good"));
+}
+
+#[test]
+fn a_number_beyond_reason_is_damage() {
+    let place = Place::new();
+    let history = place.open(10);
+    apply(&history, 1, "a");
+    history.close();
+    let path = place.at("current.json");
+    let text = fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"generation\":1", &format!("\"generation\":{}", u64::MAX));
+    assert!(text.contains(&u64::MAX.to_string()), "{text}");
+    fs::write(&path, text).unwrap();
+    let history = place.open(10);
+    assert_eq!((history.next_number(), kept(&history)), (2, vec![1]));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::read::{ReadError, read_bounded};
+use super::read::{ReadError, read_bounded, read_regular};
 
 /// A file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct KeptFile {
 pub(super) struct Files {
     /// The only files there are. `None`: those of the file system.
     kept: Option<BTreeMap<PathBuf, Arc<[u8]>>>,
+    /// Whether the policy itself may be a pipe.
+    takes_pipe: bool,
     read: RefCell<BTreeMap<PathBuf, Arc<[u8]>>>,
 }
 
@@ -46,10 +48,21 @@ impl Files {
         Self::default()
     }
 
+    /// Likewise; the policy itself may be a pipe. For a command line, that names it and reads it once: a second
+    /// reading would wait for a writer for ever.
+    pub(super) fn on_disk_or_piped() -> Self {
+        Self { takes_pipe: true, ..Self::default() }
+    }
+
+    /// What the policy itself may be.
+    pub(super) fn kind_of_policy(&self) -> Kind {
+        if self.takes_pipe { Kind::Any } else { Kind::Regular }
+    }
+
     /// Those that were kept, and no others.
     pub(super) fn kept(files: &[KeptFile]) -> Self {
         let kept = files.iter().map(|file| (file.path.clone(), Arc::clone(&file.bytes))).collect();
-        Self { kept: Some(kept), read: RefCell::default() }
+        Self { kept: Some(kept), ..Self::default() }
     }
 
     /// The whole file, if it has at most `max` bytes.
@@ -59,9 +72,7 @@ impl Files {
                 let bytes = kept.get(path).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound));
                 Arc::clone(bytes?)
             }
-            None if kind == Kind::Regular && !fs::metadata(path)?.is_file() => {
-                return Err(ReadError::NotAFile);
-            }
+            None if kind == Kind::Regular => read_regular(path, max)?.into(),
             None => read_bounded(path, max)?.into(),
         };
         if bytes.len() as u64 > max {

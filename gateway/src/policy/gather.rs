@@ -74,7 +74,7 @@ pub(super) fn gather(path: &Path, files: &Files, inputs: &mut Inputs) -> Result<
     };
     let mut gathering = Gathering::new(files, inputs);
     if !files.is_folder(path) {
-        gathering.read(path, 0).map_err(unreadable)?;
+        gathering.read(path, files.kind_of_policy(), 0).map_err(unreadable)?;
         return Ok(gathering.finish());
     }
     let parts = gathering.list(path, is_policy_file).map_err(unreadable)?;
@@ -82,7 +82,7 @@ pub(super) fn gather(path: &Path, files: &Files, inputs: &mut Inputs) -> Result<
         return Err(unreadable("the folder holds no `*.yaml` file".to_owned()));
     }
     for file in parts {
-        gathering.read(&file, 0).map_err(|why| {
+        gathering.read(&file, Kind::Regular, 0).map_err(|why| {
             Diagnostics::about_file(&file, format!("the file cannot be read: {why}"), "mend it or remove it")
         })?;
     }
@@ -143,17 +143,17 @@ impl<'i> Gathering<'i> {
     }
 
     /// Reads a file, and those that it includes, unless it was read before.
-    fn read(&mut self, path: &Path, depth: usize) -> Result<(), String> {
-        let path = folded(path);
-        if self.seen.contains(&path) {
+    fn read(&mut self, path: &Path, kind: Kind, depth: usize) -> Result<(), String> {
+        let once = folded(path);
+        if self.seen.contains(&once) {
             return Ok(());
         }
         if self.sources.len() >= FILES_MAX {
             return Err(format!("the policy has more than {FILES_MAX} files"));
         }
+        // As it is written: `..` behind a link is not where the link is.
+        let path = plain(path);
         self.inputs.files.insert(path.clone());
-        // Whoever names a pipe on the command line means it.
-        let kind = if depth == 0 { Kind::Any } else { Kind::Regular };
         let left = TEXT_MAX.saturating_sub(self.bytes);
         let bytes = self.files.read(&path, kind, left).map_err(|error| match error {
             ReadError::TooLarge { .. } => format!("the policy is larger than {TEXT_MAX} bytes"),
@@ -164,7 +164,7 @@ impl<'i> Gathering<'i> {
             .map_err(|error| format!("it is not UTF-8 at byte {}", error.valid_up_to() + 1))?
             .to_owned();
         let folder = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
-        self.seen.insert(path.clone());
+        self.seen.insert(once);
         let name =
             self.shown.as_ref().and_then(|(real, shown)| Some(shown.join(path.strip_prefix(real).ok()?)));
         self.add(text, &name.unwrap_or(path), folder, depth);
@@ -207,7 +207,9 @@ impl<'i> Gathering<'i> {
             if self.files.is_folder(&path) {
                 return self.include_all(&path, is_policy_file, depth).map_err(cannot);
             }
-            return self.read(&path, depth).map_err(|why| Box::new(suggested(*cannot(why), &path, include)));
+            return self
+                .read(&path, Kind::Regular, depth)
+                .map_err(|why| Box::new(suggested(*cannot(why), &path, include)));
         };
         let inner = path.parent().unwrap_or_else(|| Path::new(""));
         let above = Path::new(include).parent().and_then(Path::to_str);
@@ -229,14 +231,14 @@ impl<'i> Gathering<'i> {
         depth: usize,
     ) -> Result<(), String> {
         for file in self.list(folder, is_meant)? {
-            self.read(&file, depth).map_err(|why| format!("{}: {why}", file.display()))?;
+            self.read(&file, Kind::Regular, depth).map_err(|why| format!("{}: {why}", file.display()))?;
         }
         Ok(())
     }
 
     /// The files of a folder whose names are meant, in the order of the names.
     fn list(&mut self, folder: &Path, is_meant: impl Fn(&OsStr) -> bool) -> Result<Vec<PathBuf>, String> {
-        let folder = folded(folder);
+        let folder = plain(folder);
         self.inputs.folders.insert(folder.clone());
         let names = self.files.list(&folder, ENTRIES_MAX).map_err(|error| match error {
             ReadError::TooLarge { max } => format!("the folder has more than {max} entries"),
@@ -269,7 +271,13 @@ fn includes(value: &Value) -> Vec<Option<String>> {
     }
 }
 
-/// Without `.`, and without `..` behind a name: two spellings of one path are the same file.
+/// Without `.`.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+/// Without `.`, and without `..` behind a name: two spellings of one path are the same file, and files that
+/// include each other end.
 fn folded(path: &Path) -> PathBuf {
     let mut folded = PathBuf::new();
     for part in path.components() {

@@ -59,12 +59,12 @@ fn read_from(path: &Path, files: Files) -> Reading {
     Reading { result, inputs }
 }
 
-/// Reads the policy at `path` as [`read`] does.
+/// Reads the policy at `path` as [`read`] does, once: it may also be a pipe.
 ///
 /// # Errors
 /// All that is wrong with the policy, warnings among it.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    read(path).result
+    read_from(path, Files::on_disk_or_piped()).result
 }
 
 /// Reads the policy that was read from `path` before, from the files that it was made of then.

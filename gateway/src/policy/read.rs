@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
@@ -23,18 +26,24 @@ pub enum ReadError {
 
 /// The whole file, if it has at most `max` bytes.
 pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max { Err(ReadError::TooLarge { max }) } else { Ok(bytes) }
+    bounded(File::open(path)?, max)
 }
 
 /// The whole file, if it has at most `max` bytes. A pipe would block and a device never end, so that it must
-/// be a regular file.
+/// be a regular file; what is looked at is what was opened, and opening does not wait for a writer.
 pub(super) fn read_regular(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> {
-    if !std::fs::metadata(path)?.is_file() {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
         return Err(ReadError::NotAFile);
     }
-    read_bounded(path, max)
+    bounded(file, max)
+}
+
+fn bounded(file: File, max: u64) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max { Err(ReadError::TooLarge { max }) } else { Ok(bytes) }
 }
 
 /// The usual causes without the system's number.

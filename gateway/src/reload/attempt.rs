@@ -94,7 +94,7 @@ impl Reloader {
     async fn read(&self, phases: &mut Phases) -> Result<Loaded, Rejected> {
         let source = self.source.clone();
         let begun = Instant::now();
-        let reading = spawn_blocking(move || policy::read(&source)).await;
+        let reading = self.meanwhile(spawn_blocking(move || policy::read(&source))).await;
         phases.parse = Some(begun.elapsed());
         let Reading { result, inputs } = reading?;
         self.watch(files::of(&self.source, &inputs, self.current_policy()));
@@ -153,7 +153,7 @@ impl Reloader {
             let modules = store.fetch(&loaded.policy, current.as_ref().map(|current| &current.modules));
             (loaded, modules)
         });
-        let (loaded, modules) = done.await?;
+        let (loaded, modules) = self.meanwhile(done).await?;
         phases.compile = Some(begun.elapsed());
         Ok((loaded, modules?))
     }
@@ -169,7 +169,7 @@ impl Reloader {
             let result = canary::try_start(&loaded.policy, current, &modules);
             (loaded, modules, result)
         });
-        let (loaded, modules, result) = done.await?;
+        let (loaded, modules, result) = self.meanwhile(done).await?;
         result?;
         Ok((loaded, modules))
     }
@@ -188,7 +188,7 @@ impl Reloader {
         let built = spawn_blocking(move || {
             Blueprint::new(number, loaded, modules, beside.as_deref(), &shared.metrics)
         });
-        Ok(Arc::new(built.await?))
+        Ok(Arc::new(self.meanwhile(built).await?))
     }
 
     /// Everything that follows from a commit.

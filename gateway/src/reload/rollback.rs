@@ -16,7 +16,7 @@ use super::attempt::hexadecimal;
 use super::rejected::Rejected;
 use super::{Reloader, files};
 use crate::admin::{Degraded, Phases, ReloadOutcome, Trigger};
-use crate::history::{Applied, EventKind, Pin, Record};
+use crate::history::{Applied, EventKind, Pin, PinReason, Record};
 use crate::policy::{self, Loaded};
 use crate::telemetry::Timestamp;
 
@@ -85,7 +85,7 @@ impl Reloader {
                 Origin::Kept { of, reason } => {
                     self.history.record(EventKind::fallback(generation, digest, of, &reason));
                     let pin = self.history.pin();
-                    self.shared.metrics.control().pinned.set(i64::from(pin.is_some()));
+                    self.shared.metrics.control().pinned.set(i64::from(pin.as_ref().is_some_and(Pin::holds)));
                     self.history.in_force(applied, None, pin);
                     self.degraded(of, reason).await;
                 }
@@ -113,7 +113,7 @@ impl Reloader {
         if self.is_current(&loaded) {
             return Ok(None);
         }
-        let pin = Pin { to: of, files: self.what_files_say().await };
+        let pin = Pin { to: of, files: self.what_files_say().await, reason: PinReason::Rollback };
         let digest = hexadecimal(&loaded.digest);
         let generation = self.swap(loaded, Trigger::Rollback, phases).await?;
         self.handle.set_degraded(None);
@@ -130,20 +130,21 @@ impl Reloader {
             let loaded = policy::load_kept(&revived.record.source, &revived.files);
             loaded.map_err(|diagnostics| Rejected::Policy(Arc::new(diagnostics)))
         });
-        read.await?
+        self.meanwhile(read).await?
     }
 
     /// The digest of what the policy's files say now, if that can be understood.
     async fn what_files_say(&self) -> Option<String> {
         let source = self.source.clone();
-        let loaded = spawn_blocking(move || policy::load(&source).ok()).await.ok()??;
+        let loaded =
+            self.meanwhile(spawn_blocking(move || policy::read(&source).result.ok())).await.ok()??;
         Some(hexadecimal(&loaded.digest))
     }
 
     /// Watches what the policy's files name, beside what is in force.
     async fn watch_files(&self) {
         let source = self.source.clone();
-        if let Ok(inputs) = spawn_blocking(move || policy::read(&source).inputs).await {
+        if let Ok(inputs) = self.meanwhile(spawn_blocking(move || policy::read(&source).inputs)).await {
             self.watch(files::of(&self.source, &inputs, self.current_policy()));
         }
     }

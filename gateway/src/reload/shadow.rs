@@ -47,7 +47,7 @@ impl Reloader {
 
     async fn start_shadow(&mut self, source: PathBuf, share: Share) -> Result<(), NotShadowed> {
         let path = source.clone();
-        let loaded = spawn_blocking(move || policy::load(&path)).await.map_err(Rejected::from);
+        let loaded = self.meanwhile(spawn_blocking(move || policy::read(&path).result)).await;
         let loaded = loaded.map_err(refused)?.map_err(|diagnostics| {
             tracing::error!(policy = %source.display(), %diagnostics, "policy not taken into shadow");
             NotShadowed::Policy { errors: diagnostics.list.len() + diagnostics.omitted }
@@ -75,11 +75,11 @@ impl Reloader {
         let (loaded, modules) = self.compile(loaded, &mut Phases::default()).await?;
         let (loaded, modules) = self.try_start(loaded, modules).await?;
         let workers = self.workers.count();
-        let built = spawn_blocking(move || {
+        let built = self.meanwhile(spawn_blocking(move || {
             // Figures of its own, which nobody scrapes: it must not count as what is in force.
             Blueprint::new(0, loaded, modules, None, &Metrics::new(workers))
-        });
-        Ok(built.await?)
+        }));
+        built.await
     }
 }
 

@@ -17,11 +17,13 @@ use crate::admin::{
 };
 use crate::explain::{self, Comparison, Inquiry, QuestionError, Report};
 use crate::filter::record::Wanted;
+use crate::generation::Trial;
 use crate::generation::blueprint::Blueprint;
-use crate::history::{History, Overview, Record};
+use crate::history::{History, Overview, Pin, Record};
 use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Filter, FilterKind};
 use crate::policy::listener::Service;
+use crate::policy::rollout::Share;
 use crate::policy::upstream::{Endpoint, Upstream};
 use crate::policy::{self, Diagnostics, KeptFile};
 use crate::telemetry::Timestamp;
@@ -47,6 +49,8 @@ struct Board {
     retiring: usize,
     last_error: Option<RejectedStatus>,
     rollout: RolloutReport,
+    /// What is on trial, for it to be ended at once.
+    trial: Option<Arc<Trial>>,
     shadow: Option<Shown>,
 }
 
@@ -166,8 +170,11 @@ impl Handle {
         })
     }
 
-    pub(super) fn set_rollout(&self, report: RolloutReport) {
-        let old = std::mem::replace(&mut self.board().rollout, report);
+    pub(super) fn set_rollout(&self, report: RolloutReport, trial: Option<Arc<Trial>>) {
+        let old = {
+            let mut board = self.board();
+            (std::mem::replace(&mut board.rollout, report), std::mem::replace(&mut board.trial, trial))
+        };
         // Freed after the lock.
         drop(old);
     }
@@ -270,6 +277,12 @@ impl Control for Handle {
     }
 
     async fn steer_rollout(&self, order: RolloutOrder) -> Result<RolloutReport, NotSteered> {
+        if order == RolloutOrder::Abort
+            && let Some(trial) = &self.board().trial
+        {
+            // The reloader may be compiling; clients must not wait for that.
+            trial.set_share(Share::NONE);
+        }
         let (waiting, steered) = oneshot::channel();
         self.asking.send(Asked::Rollout(order, waiting)).await.map_err(|_| NotSteered::Draining)?;
         steered.await.map_err(|_| NotSteered::Draining)??;
@@ -289,7 +302,7 @@ impl Control for Handle {
             generation: current.map(|current| current.status.clone()),
             generations_retiring: board.retiring,
             degraded: board.degraded.clone(),
-            pinned: self.history.pin(),
+            pinned: self.history.pin().filter(Pin::holds),
             history: self.history.summary(),
             rollout: board.rollout.running.clone(),
             last_error: board.last_error.clone(),

@@ -4,13 +4,17 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::answering;
 use crate::support::guest::{guest, shipped};
-use crate::support::{Gateway, Origin, get, post, upstream, wait_for};
-use crate::{answering, old};
+use crate::support::{Gateway, Options, Origin, get, post, upstream, wait_for};
+
+fn start(rest: &str) -> Gateway {
+    Gateway::start_with_socket(rest, &Options::default())
+}
 
 /// `tollgate shadow` for this gateway.
 fn shadow(gateway: &Gateway, arguments: &[&str]) -> Output {
-    let admin = gateway.admin().to_string();
+    let admin = gateway.admin_socket();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.arg("shadow").args(arguments).args(["--admin", &admin]).output().unwrap()
 }
@@ -37,7 +41,7 @@ fn until_found(gateway: &Gateway, finding: &str, count: u64) -> Value {
 
 #[test]
 fn what_agrees_is_counted_and_no_more() {
-    let gateway = old();
+    let gateway = start(&answering("old"));
     begin(&gateway, &answering("new"), &[]);
     for _ in 0..5 {
         assert_eq!(gateway.get("/").text(), "old");
@@ -61,7 +65,7 @@ fn a_filter_that_would_deny_denies_nobody() {
         upstream(&origin),
         rules.display()
     );
-    let gateway = Gateway::start(&policy);
+    let gateway = start(&policy);
     begin(&gateway, &guarded, &[]);
     assert_eq!(gateway.get("/admin?token=s3cret").status(), 200);
     assert_eq!(gateway.ask(post("/else", &[], b"body")).status(), 200);
@@ -88,7 +92,7 @@ fn a_filter_that_would_deny_denies_nobody() {
 
 #[test]
 fn another_route_is_noticed() {
-    let gateway = Gateway::start("routes: [{ name: one, respond: { status: 200 } }]\n");
+    let gateway = start("routes: [{ name: one, respond: { status: 200 } }]\n");
     let two = "routes: [{ name: two, match: { host: test.example }, respond: { status: 204 } },\n\
                { name: one, respond: { status: 200 } }]\n";
     begin(&gateway, two, &[]);
@@ -105,7 +109,7 @@ fn a_filter_that_traps_in_shadow_fails_nobody() {
         "",
         r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (unreachable))"#,
     );
-    let gateway = old();
+    let gateway = start(&answering("old"));
     let policy = format!("filters: {{ bad: {{ wasm: {{ module: {} }} }} }}\n", traps.display())
         + "routes: [{ name: all, filters: [bad], respond: { status: 200 } }]\n";
     begin(&gateway, &policy, &[]);
@@ -125,7 +129,7 @@ fn its_buckets_are_its_own() {
              routes: [{{ name: all, filters: [few], respond: {{ status: 200, body: old }} }}]\n"
         )
     };
-    let gateway = Gateway::start(&limited(3));
+    let gateway = start(&limited(3));
     begin(&gateway, &limited(1), &[]);
     let answers: Vec<u16> = (0..4).map(|_| gateway.get("/").status()).collect();
     assert_eq!(answers, [200, 200, 200, 429]);
@@ -135,8 +139,8 @@ fn its_buckets_are_its_own() {
 
 #[test]
 fn it_sees_its_share_and_nothing_after_its_end() {
-    let gateway =
-        Gateway::start_with(&answering("old"), &crate::support::Options { workers: 1, ..Default::default() });
+    let one_worker = Options { workers: 1, ..Options::default() };
+    let gateway = Gateway::start_with_socket(&answering("old"), &one_worker);
     begin(&gateway, &answering("new"), &["--share", "25%"]);
     (0..40).for_each(|_| drop(gateway.get("/")));
     until_found(&gateway, "agree", 10);
@@ -145,20 +149,44 @@ fn it_sees_its_share_and_nothing_after_its_end() {
     assert!(report(&gateway)["shadow"].is_null());
     assert_eq!(gateway.metric(r#"tollgate_policy_shadow_total{finding="agree"}"#), Some(10.0));
     let again = shadow(&gateway, &["--stop"]);
-    assert_eq!(again.status.code(), Some(2));
+    assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&again.stderr).contains("no policy is in shadow"));
 }
 
 /// What is in the file is not told to whoever asks.
 #[test]
 fn a_wrong_policy_is_refused_without_its_text() {
-    let gateway = old();
+    let gateway = start(&answering("old"));
     let path = gateway.folder().join("wrong.yaml");
     std::fs::write(&path, "password: hunter2\n").unwrap();
     let told = shadow(&gateway, &[path.to_str().unwrap()]);
     let text = String::from_utf8(told.stderr).unwrap();
-    assert_eq!(told.status.code(), Some(2));
+    assert_eq!(told.status.code(), Some(1));
     assert!(text.contains("the policy is wrong in") && !text.contains("hunter2"), "{text}");
     assert!(report(&gateway)["shadow"].is_null());
     assert_eq!(gateway.get("/").text(), "old");
+}
+
+/// It would be waited for until somebody writes.
+#[test]
+fn a_pipe_is_no_policy() {
+    let gateway = start(&answering("old"));
+    let path = gateway.folder().join("pipe.yaml");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert_eq!(shadow(&gateway, &[path.to_str().unwrap()]).status.code(), Some(1));
+    assert_eq!(gateway.reload().status(), 200, "control goes on");
+}
+
+/// Others of the machine reach the TCP address: they would have the gateway read its secrets for them.
+#[test]
+fn only_the_user_of_the_gateway_may_begin_and_end_one() {
+    let gateway = start(&answering("old"));
+    begin(&gateway, &answering("new"), &[]);
+    let admin = gateway.admin().to_string();
+    let path = gateway.folder().join("shadow.yaml");
+    for arguments in [&["shadow", "--stop"][..], &["shadow", path.to_str().unwrap()]] {
+        let (code, text) = gateway.command(&[arguments, &["--admin", &admin]].concat());
+        assert!(code == Some(1) && text.contains("only on a Unix socket"), "{code:?} {text}");
+    }
+    assert!(!report(&gateway)["shadow"].is_null());
 }

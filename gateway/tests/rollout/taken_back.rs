@@ -1,5 +1,7 @@
 //! What takes a policy back: each margin, with the others out of the way.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::support::guest::guest;
@@ -112,4 +114,59 @@ fn what_was_taken_back_is_tried_again_when_it_changes() {
     assert!(report(&gateway)["running"].is_null());
     gateway.write_policy(&(answering("new") + &judged_by("errors: 5%")));
     wait_for("the next trial", || (report(&gateway)["running"]["generation"] == 3).then_some(()));
+}
+
+/// A policy whose filter takes ten seconds of CPU to be found out.
+fn busy() -> String {
+    let loops = guest(
+        "",
+        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (loop $on (br $on)) (i32.const 1))"#,
+    );
+    format!(
+        "filters: {{ slow: {{ wasm: {{ module: {}, start_budget: 10s }} }} }}\n\
+         routes: [{{ filters: [slow], respond: {{ status: 200, body: busy }} }}]\n",
+        loops.display()
+    )
+}
+
+/// CPU time that the gateway has taken, in hundredths of a second: `proc_pid_stat(5)`.
+fn ticks(gateway: &Gateway) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", gateway.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// While another policy is tried, which may take minutes, nothing of a bad one is served any more.
+#[test]
+fn at_once_while_another_policy_is_tried() {
+    let abort = |gateway: &Gateway| {
+        // Its answer comes when the attempt is through.
+        let (admin, program) = (gateway.admin().to_string(), env!("CARGO_BIN_EXE_tollgate"));
+        Command::new(program).args(["rollout", "abort", "--admin", &admin]).spawn().unwrap()
+    };
+    for is_aborted in [false, true] {
+        let gateway = crate::old();
+        let margin = if is_aborted { "errors: none" } else { "errors: 5%" };
+        try_out(&gateway, &("routes: [{ respond: { status: 500 } }]\n".to_owned() + &judged_by(margin)));
+        assert!(all(&gateway, 10).iter().any(|answer| answer != "old"));
+        let idle = ticks(&gateway);
+        gateway.write_policy(&busy());
+        std::thread::scope(|scope| {
+            let attempt = scope.spawn(|| gateway.reload().status());
+            wait_for("the attempt to begin", || (ticks(&gateway) > idle + 20).then_some(()));
+            let mut aborting = is_aborted.then(|| abort(&gateway));
+            wait_for("the end of its share", || {
+                all(&gateway, 50).iter().all(|answer| answer == "old").then_some(())
+            });
+            assert!(!attempt.is_finished());
+            assert!(!report(&gateway)["running"].is_null(), "what else follows comes later");
+            assert_eq!(attempt.join().unwrap(), 422);
+            if let Some(aborting) = &mut aborting {
+                assert!(aborting.wait().unwrap().success());
+            }
+        });
+        let event = if is_aborted { "aborted" } else { "taken_back" };
+        assert_eq!(ended(&gateway)["event"], event);
+        assert!(gateway.status()["pinned"]["reason"] == "taken_back", "{}", gateway.status());
+    }
 }

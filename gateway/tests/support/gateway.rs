@@ -23,6 +23,9 @@ listeners: [{ address: '127.0.0.1:0' }]
 admin: { address: '127.0.0.1:0' }
 ";
 
+/// The name of a Unix socket in a gateway's folder.
+const SOCKET: &str = "admin.sock";
+
 /// One route that forwards everything to the upstream `u`.
 pub const FORWARD_ALL: &str = "routes: [{ name: all, forward: { upstream: u } }]\n";
 
@@ -48,6 +51,8 @@ impl Default for Options {
 pub struct Gateway {
     child: Child,
     folder: Arc<TempDir>,
+    /// What its policies begin with.
+    preamble: String,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
     listeners: Vec<SocketAddr>,
@@ -77,6 +82,17 @@ impl Gateway {
     /// Starts with other options.
     pub fn start_with(rest: &str, options: &Options) -> Self {
         Self::start_whole(&format!("{PREAMBLE}{rest}"), options)
+    }
+
+    /// Starts with an admin API on a Unix socket, too.
+    pub fn start_with_socket(rest: &str, options: &Options) -> Self {
+        let folder = TempDir::new().unwrap();
+        let admin = format!("admin: {{ unix: '{}', address", folder.path().join(SOCKET).display());
+        let preamble = PREAMBLE.replace("admin: { address", &admin);
+        std::fs::write(folder.path().join("policy.yaml"), format!("{preamble}{rest}")).unwrap();
+        let mut gateway = Self::start_in(Arc::new(folder), options, &[]);
+        gateway.preamble = preamble;
+        gateway
     }
 
     /// Runs a policy that names its own sockets; it must have an admin API.
@@ -144,7 +160,8 @@ impl Gateway {
             .unwrap();
         let log = Arc::default();
         let reader = Some(read_log(child.stderr.take().unwrap(), Arc::clone(&log)));
-        Self { child, folder, log, reader, listeners: Vec::new(), admin: ([0; 4], 0).into() }
+        let (listeners, admin, preamble) = (Vec::new(), ([0; 4], 0).into(), PREAMBLE.to_owned());
+        Self { child, folder, preamble, log, reader, listeners, admin }
     }
 
     fn wait_until_serving(&mut self) {
@@ -169,6 +186,11 @@ impl Gateway {
 
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Of one that was started with it, as `--admin` takes it.
+    pub fn admin_socket(&self) -> String {
+        format!("unix:{}", self.folder.path().join(SOCKET).display())
     }
 
     pub fn pid(&self) -> u32 {
@@ -206,7 +228,7 @@ impl Gateway {
 
     /// Puts another policy into the place of the first, in one step.
     pub fn write_policy(&self, rest: &str) {
-        self.write_whole(&format!("{PREAMBLE}{rest}"));
+        self.write_whole(&format!("{}{rest}", self.preamble));
     }
 
     /// The same for a policy that names its own sockets.

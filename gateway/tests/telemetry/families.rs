@@ -37,3 +37,35 @@ fn the_readme_lists_what_there_is() {
         (scraped.difference(&documented).collect(), documented.difference(&scraped).collect());
     assert!(missing.is_empty() && gone.is_empty(), "not in the table: {missing:?}; not scraped: {gone:?}");
 }
+
+/// Labels whose values are a closed set.
+const LISTED: [&str; 9] =
+    ["outcome", "decision", "verdict", "kind", "state", "finding", "event", "side", "direction"];
+
+/// What is between back-ticks in the row of a family.
+fn words(family: &str) -> BTreeSet<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let row = readme.lines().find(|line| line.starts_with(&format!("| `{family}` |")));
+    row.unwrap_or_default().split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readme_lists_the_values_of_labels() {
+    let module = always("request_headers", "(i32.const 0)");
+    let gateway = Gateway::start(&crate::policy(&module, &Origin::echo(), ""));
+    let page = gateway.admin_get("/metrics");
+    let mut missing = BTreeSet::new();
+    for line in page.text().lines().filter(|line| line.starts_with("tollgate_")) {
+        let Some((name, rest)) = line.split_once('{') else { continue };
+        let family = name.trim_start_matches("tollgate_");
+        let labels = rest.split('}').next().unwrap().split("\",");
+        for (label, value) in labels.filter_map(|pair| pair.split_once("=\"")) {
+            let value = value.trim_end_matches('"');
+            if LISTED.contains(&label) && !words(family).contains(value) {
+                missing.insert(format!("{family} {label}={value}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}

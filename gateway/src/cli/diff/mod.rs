@@ -41,8 +41,12 @@ pub(super) struct Args {
 const RUNNING: &str = "@running";
 
 pub(super) fn diff(args: &Args) -> Exit {
-    if args.old.as_os_str() == RUNNING {
+    if args.old.as_os_str() == RUNNING && args.new.as_os_str() != RUNNING {
         return diff_with_running(args);
+    }
+    if args.new.as_os_str() == RUNNING {
+        eprintln!("tollgate: `{RUNNING}` stands for the policy that serves: `tollgate diff {RUNNING} NEW`");
+        return Exit::Usage;
     }
     let (Some(old), Some(new)) = (load(&args.old), load(&args.new)) else { return Exit::BadPolicy };
     let refused = reload::refusal(&old.policy, &new.policy);

@@ -2,18 +2,14 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderName, Request};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1::handshake;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::{HeaderName, Method};
+use http_body_util::{BodyExt, Limited};
 
+use super::super::remote::{self, Address, Admin, Format};
 use super::{Exit, cannot};
 
 /// The longest reason of a refusal.
@@ -25,7 +21,7 @@ const END: &[u8] = b"{\"end\"";
 ///
 /// Writes JSON, one exchange a line: request and response as the filter saw them, its verdict, and how
 /// it left them, for `tollgate filter replay`. Asks the gateway's admin API, which gives recordings on
-/// a loopback address only, one at a time. It ends when --count exchanges are there, when the time is
+/// a Unix socket or a loopback address only, one at a time. It ends when --count exchanges are there, when the time is
 /// over, or by Ctrl-C. Values of fields and query parameters that are secrets by their names
 /// (authorization, cookie, anything with token, secret, session and the like) are never written, nor are
 /// bodies unless --bodies asks for them. Exit code 0: recorded; 2: it could not be, or was cut off.
@@ -41,9 +37,8 @@ pub(in crate::cli) struct Args {
     /// A new file to write to; standard output if left out.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The gateway's admin address, as its policy says.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: Admin,
     /// Exchanges at most.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     count: u64,
@@ -61,12 +56,10 @@ pub(in crate::cli) struct Args {
 /// Why nothing was recorded.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("no gateway's admin API at {address}: {source}")]
-    Connect { address: SocketAddr, source: io::Error },
-    #[error("the exchange with the gateway failed: {0}")]
-    Http(#[from] hyper::Error),
-    #[error("the command line makes no request: {0}")]
-    Request(#[from] http::Error),
+    #[error(transparent)]
+    Ask(#[from] remote::Failure),
+    #[error("the recording of the gateway at {0} broke off: {1}")]
+    BrokenOff(Address, hyper::Error),
     #[error("the gateway does not record: {0}")]
     Refused(String),
     #[error("{0}")]
@@ -110,13 +103,8 @@ fn target(args: &Args) -> String {
 }
 
 async fn exchange(args: &Args, target: &str) -> Result<(), Failure> {
-    let address = args.admin;
-    let stream = TcpStream::connect(address).await.map_err(|source| Failure::Connect { address, source })?;
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // Its errors reach the sender.
-    tokio::spawn(connection);
-    let request = Request::post(target).header(HOST, address.to_string()).body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
+    let sent = remote::send(&args.admin, Method::POST, target, Format::Json, Bytes::new());
+    let (address, response) = sent.await?;
     if !response.status().is_success() {
         let reason = Limited::new(response.into_body(), REASON_MAX).collect().await;
         let reason = reason.map(|body| body.to_bytes()).unwrap_or_default();
@@ -126,7 +114,8 @@ async fn exchange(args: &Args, target: &str) -> Result<(), Failure> {
     let mut writer = Writer::open(args).map_err(Failure::Output)?;
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
+        let frame = frame.map_err(|error| Failure::BrokenOff(address.clone(), error))?;
+        if let Ok(data) = frame.into_data() {
             writer.write(&data).map_err(Failure::Output)?;
         }
     }

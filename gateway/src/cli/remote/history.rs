@@ -7,7 +7,7 @@ use http::Method;
 use serde::Deserialize;
 
 use super::{Admin, Exit, Failure, Format, ask, failed};
-use crate::history::{Event, EventKind, Pin};
+use crate::history::{Event, EventKind, Pin, PinReason};
 
 /// Show which policies a running gateway had, and what became of each attempt to change it.
 ///
@@ -114,11 +114,17 @@ fn footer(overview: &Overview) -> String {
         None => "\nno policy is in force".to_owned(),
     };
     if let Some(pin) = &overview.pinned {
-        let _ = write!(
-            text,
-            ", the policy of generation {} by a rollback, until the policy's files change or `tollgate reload`",
-            pin.to
-        );
+        let until = "until the policy's files change or `tollgate reload`";
+        // Writing to a string does not fail.
+        let _ = match pin.reason {
+            PinReason::Rollback => {
+                write!(text, ", the policy of generation {} by a rollback, {until}", pin.to)
+            }
+            PinReason::Trial => write!(text, "; what the policy's files say is on trial"),
+            PinReason::TakenBack => {
+                write!(text, ", as what the policy's files say was taken back, {until}")
+            }
+        };
     }
     text.push('\n');
     if let Some(problem) = &overview.problem {

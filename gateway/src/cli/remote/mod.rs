@@ -1,4 +1,5 @@
-//! Commands for a running gateway: `history`, `reload`, `rollback`, `rollout`, over its admin API.
+//! Commands for a running gateway: `history`, `reload`, `rollback`, `rollout`, over its admin API; the way to it
+//! for those of `explain`, `diff`, `shadow` and `filter record`.
 //!
 //! The gateway is found ([`find`]) by what the command line or `TOLLGATE_ADMIN` says, else by the notes that
 //! running gateways of this user leave in their state folder, else at 127.0.0.1:9901.
@@ -14,8 +15,9 @@ use std::io::{self, Write};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -23,9 +25,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Exit;
-use find::{Address, FindError};
+use find::FindError;
 
-pub(super) use find::Admin;
+pub(super) use find::{Address, Admin};
 pub(super) use history::{Args as HistoryArgs, history};
 pub(super) use policy::{ReloadArgs, RollbackArgs, reload, roll_back};
 pub(super) use rollout::{Args as RolloutArgs, rollout};
@@ -78,7 +80,12 @@ impl Answer {
             return if self.status.is_success() { Exit::Done } else { Exit::Failed };
         }
         eprint!("{text}");
-        if self.status == StatusCode::UNPROCESSABLE_ENTITY { Exit::BadPolicy } else { Exit::CannotRun }
+        match self.status {
+            StatusCode::UNPROCESSABLE_ENTITY => Exit::BadPolicy,
+            // It was asked, and refused.
+            StatusCode::FORBIDDEN => Exit::Failed,
+            _ => Exit::CannotRun,
+        }
     }
 
     /// As it is, to standard output if it is good and else to standard error.
@@ -95,7 +102,7 @@ impl Answer {
     }
 }
 
-/// Asks the admin API of the gateway that is meant.
+/// Asks the admin API of the gateway that is meant, and waits for the whole answer.
 pub(super) fn ask(
     admin: &Admin,
     method: Method,
@@ -103,40 +110,57 @@ pub(super) fn ask(
     format: Format,
     body: Bytes,
 ) -> Result<Answer, Failure> {
-    let address = find::find(admin)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let connect = |source| Failure::Connect { address: address.clone(), source };
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            // The admin API takes only local names, to keep web pages away.
-            .header(HOST, "localhost")
-            .header(ACCEPT, if format == Format::Json { "application/json" } else { "text/plain" })
-            .body(Full::new(body));
-        let exchanged = match (&address, request) {
-            (_, Err(error)) => Err(error.into()),
-            (Address::Tcp(at), Ok(request)) => {
-                exchange(TcpStream::connect(at).await.map_err(connect)?, request).await
-            }
-            (Address::Unix(at), Ok(request)) => {
-                exchange(UnixStream::connect(at).await.map_err(connect)?, request).await
-            }
-        };
-        exchanged.map_err(|source| Failure::Exchange { address: address.clone(), source })
+        let (address, response) = send(admin, method, target, format, body).await?;
+        let (head, body) = response.into_parts();
+        match Limited::new(body, ANSWER_MAX).collect().await {
+            Ok(body) => Ok(Answer { status: head.status, body: body.to_bytes() }),
+            Err(source) => Err(Failure::Exchange { address, source }),
+        }
     })
+}
+
+/// Asks the admin API of the gateway that is meant; the body of the answer is still to be read.
+pub(super) async fn send(
+    admin: &Admin,
+    method: Method,
+    target: &str,
+    format: Format,
+    body: Bytes,
+) -> Result<(Address, Response<Incoming>), Failure> {
+    let address = find::find(admin)?;
+    let connect = |source| Failure::Connect { address: address.clone(), source };
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        // The admin API takes only local names, to keep web pages away.
+        .header(HOST, "localhost")
+        .header(ACCEPT, if format == Format::Json { "application/json" } else { "text/plain" })
+        .body(Full::new(body));
+    let exchanged = match (&address, request) {
+        (_, Err(error)) => Err(error.into()),
+        (Address::Tcp(at), Ok(request)) => {
+            exchange(TcpStream::connect(at).await.map_err(connect)?, request).await
+        }
+        (Address::Unix(at), Ok(request)) => {
+            exchange(UnixStream::connect(at).await.map_err(connect)?, request).await
+        }
+    };
+    match exchanged {
+        Ok(response) => Ok((address, response)),
+        Err(source) => Err(Failure::Exchange { address, source }),
+    }
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     // Its errors reach the sender.
     tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, ANSWER_MAX).collect().await?.to_bytes();
-    Ok(Answer { status: head.status, body })
+    Ok(sender.send_request(request).await?)
 }
 
 /// Tells why there is no answer.

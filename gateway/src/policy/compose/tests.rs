@@ -37,6 +37,33 @@ fn route(name: &str) -> String {
     format!("routes: [{{name: {name}, match: {{path: {{exact: /{name}}}}}, respond: {{status: 200}}}}]\n")
 }
 
+/// A pipe would be waited for until somebody writes.
+#[test]
+fn a_pipe_in_a_folder_is_refused() {
+    let folder = folder(&[("10-base.yaml", BASE)]);
+    let pipe = folder.path().join("20-pipe.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let findings = load(folder.path()).unwrap_err().to_string();
+    assert!(findings.contains("it is not a regular file"), "{findings}");
+}
+
+/// `..` behind a link is where the link points to, for included files as for scripts.
+#[test]
+fn a_folder_above_a_linked_one_is_the_one_that_the_system_finds() {
+    let folder = folder(&[
+        ("releases/42/p.yaml", &format!("{BASE}include: ../shared.yaml\n")),
+        ("releases/shared.yaml", &route("right")),
+        ("shared.yaml", &route("wrong")),
+    ]);
+    std::os::unix::fs::symlink("releases/42", folder.path().join("current")).unwrap();
+    for path in ["releases/42/p.yaml", "current/p.yaml"] {
+        let loaded = read(&folder.path().join(path));
+        assert_eq!(routes(&loaded.policy), ["right"], "{path}");
+        let kept = super::super::load_kept(&folder.path().join(path), &loaded.files).unwrap();
+        assert_eq!(routes(&kept.policy), ["right"], "{path}, from what was kept");
+    }
+}
+
 #[test]
 fn a_folder_is_its_files_in_the_order_of_their_names() {
     let folder = folder(&[

@@ -5,6 +5,9 @@
 //! times a second its requests are compared with those of the other (`judge`): it goes on to the next
 //! step, is put in force whole after the last, or is taken back (`trial`).
 //!
+//! An attempt to reload may take minutes (it compiles), and the trial goes on beside it: one that goes badly
+//! meanwhile serves nothing more at once, and is taken back when the attempt is through ([`Reloader::meanwhile`]).
+//!
 //! What comes in between:
 //! * another policy: with `rollout` it takes the place of the one on trial and begins with its first step,
 //!   without it is put in force whole; the policy in force, once more: the trial ends. One that is refused
@@ -31,14 +34,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 pub(super) use self::trial::Running;
 use self::trial::{Next, percent};
 use super::attempt::hexadecimal;
 use super::rejected::Rejected;
-use super::{Reloader, count_phases, optimise};
+use super::{Reloader, count_phases, every, optimise};
 use crate::admin::{NotSteered, Phases, ReloadOutcome, RolloutNote, RolloutOrder, Trigger};
 use crate::generation::{Blueprint, Modules, Trial};
-use crate::history::{EventKind, Pin};
+use crate::history::{EventKind, Pin, PinReason};
 use crate::policy::rollout::{Rollout, Share};
 use crate::policy::{Diagnostics, KeptFile, Loaded, Places};
 use crate::telemetry::Timestamp;
@@ -88,7 +93,7 @@ impl Reloader {
         self.rollouts.highest = blueprint.number;
         let outcome = ReloadOutcome::OnTrial { generation: blueprint.number, base, phases };
         self.rollouts.running = Some(Running::begin(blueprint, files, plan, trial, base, (trigger, phases)));
-        self.stand_by_base();
+        self.stand_by_base(PinReason::Trial);
         self.look_for_slow_modules();
         self.note(RolloutEvent::Begun, None);
         self.handle.unchanged();
@@ -98,10 +103,12 @@ impl Reloader {
 
     /// As long as the policy's files say what is on trial, or was taken back, the gateway stands by the policy
     /// in force: after a restart too.
-    fn stand_by_base(&self) {
+    fn stand_by_base(&self, reason: PinReason) {
         let (Some(current), Some(running)) = (&self.current, &self.rollouts.running) else { return };
         let to = current.number;
-        self.history.stand_by(Pin { to, files: Some(hexadecimal(&running.blueprint.digest)) });
+        let pin = Pin { to, files: Some(hexadecimal(&running.blueprint.digest)), reason };
+        self.shared.metrics.control().pinned.set(i64::from(pin.holds()));
+        self.history.stand_by(pin);
     }
 
     /// Looks at the trial and does what is to be done.
@@ -121,6 +128,24 @@ impl Reloader {
             }
         }
         self.catch_up_with_faster_code().await;
+    }
+
+    /// Waits for what blocks elsewhere; a trial that goes badly meanwhile serves nothing more.
+    ///
+    /// # Errors
+    /// If the work panicked.
+    pub(super) async fn meanwhile<T>(&self, mut work: JoinHandle<T>) -> Result<T, Rejected> {
+        let mut looks = every(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done?),
+                _ = looks.tick(), if self.rollouts.running.is_some() => {
+                    if let Some(running) = &self.rollouts.running {
+                        running.stop_if_it_goes_badly(Instant::now());
+                    }
+                }
+            }
+        }
     }
 
     /// Does what somebody asks for.
@@ -164,7 +189,7 @@ impl Reloader {
         self.workers.withdraw(blueprint.number).await;
         match event {
             RolloutEvent::Replaced => self.history.unpin(),
-            _ => self.shared.metrics.control().pinned.set(1),
+            _ => self.stand_by_base(PinReason::TakenBack),
         }
         self.note(event, reason);
         self.forget_running();
@@ -278,11 +303,13 @@ impl Reloader {
     }
 
     fn show_rollout(&self) {
-        self.handle.set_rollout(crate::admin::RolloutReport {
-            running: self.rollouts.running.as_ref().map(Running::status),
+        let running = self.rollouts.running.as_ref();
+        let report = crate::admin::RolloutReport {
+            running: running.map(Running::status),
             last: self.rollouts.last.clone(),
             events: self.rollouts.notes.iter().cloned().collect(),
-        });
+        };
+        self.handle.set_rollout(report, running.map(|running| Arc::clone(&running.trial)));
     }
 }
 

@@ -1,6 +1,6 @@
 //! A rollout that is under way: where it stands, and what comes next.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::judge::{Departure, Enough, judge};
@@ -28,6 +28,8 @@ pub(in crate::reload) struct Running {
     before: Both,
     /// What was added to the metrics.
     shown: Both,
+    /// Why it serves nothing more.
+    departed: OnceLock<Departure>,
 }
 
 #[derive(Clone, Default)]
@@ -74,6 +76,7 @@ impl Running {
             step_begun: now,
             before,
             shown,
+            departed: OnceLock::new(),
         };
         running.trial.set_share(running.share());
         running
@@ -90,6 +93,9 @@ impl Running {
 
     /// Looks at what both have served, and decides.
     pub(super) fn look(&self, now: Instant) -> Next {
+        if let Some(departure) = self.departed.get() {
+            return Next::TakeBack(departure.clone());
+        }
         let all = self.served();
         let candidate = all.candidate.since(&self.before.candidate);
         let since_step = all.base.since(&self.before.base);
@@ -109,6 +115,14 @@ impl Running {
         }
     }
 
+    /// Ends its share at once, if it goes badly; what else follows from that is done by who looks next.
+    pub(super) fn stop_if_it_goes_badly(&self, now: Instant) {
+        if let Next::TakeBack(departure) = self.look(now) {
+            self.trial.set_share(Share::NONE);
+            self.departed.get_or_init(|| departure);
+        }
+    }
+
     /// Goes on to the next step.
     pub(super) fn next_step(&mut self) {
         self.step += 1;
@@ -119,7 +133,9 @@ impl Running {
     pub(super) fn restart_step(&mut self) {
         self.before = self.served();
         self.step_begun = (Instant::now(), Timestamp::now());
-        self.trial.set_share(self.share());
+        if self.departed.get().is_none() {
+            self.trial.set_share(self.share());
+        }
     }
 
     fn served(&self) -> Both {

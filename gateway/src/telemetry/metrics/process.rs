@@ -160,9 +160,11 @@ pub(super) fn encode_control(page: &mut Page<'_>, control: &ControlMetrics) -> f
     page.gauges("policy_degraded", "1 while a kept policy stands in for the policy's files", |family| {
         family.single(control.degraded.get())
     })?;
-    page.gauges("policy_pinned", "1 while a rollback holds, until the policy's files change", |family| {
-        family.single(control.pinned.get())
-    })?;
+    page.gauges(
+        "policy_pinned",
+        "1 while the policy's files are not followed, until they change",
+        |family| family.single(control.pinned.get()),
+    )?;
     page.counters(
         "policy_history_failures",
         "Attempts to write the policy's history that failed",
