@@ -116,14 +116,14 @@ fn what_was_taken_back_is_tried_again_when_it_changes() {
     wait_for("the next trial", || (report(&gateway)["running"]["generation"] == 3).then_some(()));
 }
 
-/// A policy whose filter takes ten seconds of CPU to be found out.
+/// A policy whose filter takes four seconds of CPU to be found out.
 fn busy() -> String {
     let loops = guest(
         "",
         r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (loop $on (br $on)) (i32.const 1))"#,
     );
     format!(
-        "filters: {{ slow: {{ wasm: {{ module: {}, start_budget: 10s }} }} }}\n\
+        "filters: {{ slow: {{ wasm: {{ module: {}, start_budget: 4s }} }} }}\n\
          routes: [{{ filters: [slow], respond: {{ status: 200, body: busy }} }}]\n",
         loops.display()
     )
