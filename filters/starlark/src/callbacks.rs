@@ -91,6 +91,31 @@ fn body(context: u32, handler: Handler, is_last: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn proxy_on_tick(plugin: u32) {
+    begin();
+    world::with(|world| world.on_tick(plugin));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_http_call_response(
+    _plugin: u32,
+    token: u32,
+    headers: u32,
+    _body: u32,
+    _trailers: u32,
+) {
+    begin();
+    world::with(|world| world.on_call_response(token, headers));
+    abi::trim();
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_log(context: u32) {
+    begin();
+    world::with(|world| world.on_headers(context, Handler::Log));
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn proxy_on_done(_context: u32) -> u32 {
     1
 }

@@ -6,7 +6,8 @@
 //! heap of its own that goes with it. [`api`] is what scripts see; `README.md` documents it.
 //!
 //! Why beside Lua: a language without surprises for those who know Python. It has no loop without an end, no global
-//! state and no way to catch an error, and nothing to wait for: a handler cannot call other servers.
+//! state and no way to catch an error. It has no coroutines either: a handler that calls another server names the
+//! function that goes on with the answer.
 //!
 //! Limits: a handler's memory (its `memory` setting) and the callback's CPU budget, both looked at as the script
 //! runs ([`limits`]); 100 calls within each other; what each part of the API says.

@@ -40,13 +40,17 @@ pub(crate) enum Handler {
     RequestBody,
     Response,
     ResponseBody,
+    Tick,
+    Log,
 }
 
-const HANDLERS: [(Handler, &str); 4] = [
+const HANDLERS: [(Handler, &str); 6] = [
     (Handler::Request, "on_request"),
     (Handler::RequestBody, "on_request_body"),
     (Handler::Response, "on_response"),
     (Handler::ResponseBody, "on_response_body"),
+    (Handler::Tick, "on_tick"),
+    (Handler::Log, "on_log"),
 ];
 
 /// A script that runs.
@@ -57,6 +61,8 @@ pub(crate) struct Script {
     pub(crate) name: String,
     /// Bytes that a handler may take.
     pub(crate) memory: usize,
+    /// Milliseconds between ticks; 0 for none.
+    pub(crate) tick: u32,
     handlers: [Option<OwnedFrozenValue>; HANDLERS.len()],
 }
 
@@ -66,7 +72,7 @@ impl Script {
     /// # Errors
     /// In words, with file, line and column, if it does not compile or its code fails.
     pub(crate) fn start(filter: Vec<u8>, settings: Settings) -> Result<Self, String> {
-        api::set_filter(&filter);
+        api::begin_loading(&filter);
         let globals = api::globals();
         let parts = Parts {
             settings: &settings,
@@ -79,7 +85,8 @@ impl Script {
             .evaluate(&settings.name, &settings.source)
             .map_err(|error| Failure::new(&settings.name, &error, parts.limit.exceeded()).whole)?;
         let handlers = find_handlers(&module).map_err(|said| format!("{}: {said}", settings.name))?;
-        Ok(Self { filter, name: settings.name, memory: settings.memory, handlers })
+        let tick = api::take_tick();
+        Ok(Self { filter, name: settings.name, memory: settings.memory, tick, handlers })
     }
 
     /// The function of a handler, if the script has it.

@@ -138,3 +138,14 @@ def on_response_body(resp, body):
     assert_eq!(gateway.ask(post("/", &[], b"\xff!")).body, b"!");
     assert_eq!(gateway.ask(post("/", &[], b"[1]")).body, b"[1]");
 }
+
+/// A script's own data is its filter's; a space has its name for all scripts.
+#[test]
+fn scripts_share_a_space_and_nothing_else() {
+    let origin = Origin::answering(response(200, &[], b"ok"));
+    let first = "both = shared.space(\"both\")\ndef on_request(req):\n    both.set(\"key\", \"here\")\n    shared.set(\"key\", \"mine\")\n    both.incr(\"count\", by = 2)\n";
+    let second = "def on_request(req):\n    both = shared.space(\"both\")\n    req.headers[\"x-seen\"] = \"%s %r %d %r\" % (both.get(\"key\"), shared.get(\"key\"), both.incr(\"count\"), both.add(\"key\", 1))\n    both.delete(\"key\")\n";
+    let gateway = start(&origin, &[("first", inline(first, "")), ("second", inline(second, ""))]);
+    assert_eq!(gateway.get("/").status(), 200, "{:#?}", gateway.log());
+    assert_eq!(origin.request().header("x-seen"), Some("here None 3 False"));
+}

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod calls;
 mod errors;
+mod limits;
 #[path = "../support/mod.rs"]
 mod support;
 

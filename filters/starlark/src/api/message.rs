@@ -47,11 +47,13 @@ pub(super) struct Request;
 #[display("response")]
 pub(super) struct Response;
 
-/// `body`: the whole of one side's.
+/// `body`: the whole of one side's, or an answer's.
 #[derive(Debug, Display, ProvidesStaticType, NoSerialize, Allocative, StarlarkPagablePanic)]
 #[display("body")]
-pub(super) struct Body {
-    is_response: bool,
+pub(super) enum Body {
+    Request,
+    Response,
+    Held(Box<[u8]>),
 }
 
 starlark_simple_value!(Request);
@@ -184,11 +186,12 @@ impl<'v> StarlarkValue<'v> for Response {
 }
 
 impl Body {
-    pub(super) const REQUEST: Self = Self { is_response: false };
-    pub(super) const RESPONSE: Self = Self { is_response: true };
-
     fn read<R>(&self, f: impl FnOnce(&[u8]) -> R) -> anyhow::Result<R> {
-        let buffer = if self.is_response { Buffer::ResponseBody } else { Buffer::RequestBody };
+        let buffer = match self {
+            Self::Request => Buffer::RequestBody,
+            Self::Response => Buffer::ResponseBody,
+            Self::Held(bytes) => return Ok(f(bytes)),
+        };
         abi::buffer(buffer, f).map_err(|status| anyhow!("the body cannot be read: {status}"))
     }
 }

@@ -3,6 +3,7 @@
 //! All scripts share one set of globals, made once; what is a script's own (`config`, its filter's name) is looked up
 //! through the run that is going on ([`Run`]).
 
+mod calls;
 mod codec;
 mod digests;
 mod headers;
@@ -10,6 +11,7 @@ mod ip;
 mod json;
 mod message;
 mod metrics;
+mod options;
 mod regex;
 mod respond;
 mod shared;
@@ -27,6 +29,9 @@ use tollgate_guest::abi::{self, Level};
 
 use crate::script::Handler;
 
+pub(crate) use calls::Answer;
+pub(crate) use options::take_tick;
+
 /// What of the interpreter's own library goes beyond the standard.
 const EXTENSIONS: [LibraryExtension; 7] = [
     LibraryExtension::StructType,
@@ -39,7 +44,14 @@ const EXTENSIONS: [LibraryExtension; 7] = [
 ];
 
 thread_local! {
-    static RUN: Run = const { Run { handler: Cell::new(None), answered: Cell::new(false), filter: RefCell::new(Vec::new()) } };
+    static RUN: Run = const {
+        Run {
+            handler: Cell::new(None),
+            answered: Cell::new(false),
+            called: Cell::new(None),
+            filter: RefCell::new(Vec::new()),
+        }
+    };
     static GLOBALS: Globals = make_globals();
 }
 
@@ -49,12 +61,19 @@ struct Run {
     handler: Cell<Option<Handler>>,
     /// The handler has answered.
     answered: Cell<bool>,
+    /// The handler waits for this call.
+    called: Cell<Option<u32>>,
     /// The name of its filter.
     filter: RefCell<Vec<u8>>,
 }
 
 /// A script begins to load.
-pub(crate) fn set_filter(filter: &[u8]) {
+pub(crate) fn begin_loading(filter: &[u8]) {
+    options::forget();
+    set_filter(filter);
+}
+
+fn set_filter(filter: &[u8]) {
     RUN.with(|run| {
         let mut name = run.filter.borrow_mut();
         name.clear();
@@ -68,6 +87,7 @@ pub(crate) fn begin(handler: Handler, filter: &[u8]) {
     RUN.with(|run| {
         run.handler.set(Some(handler));
         run.answered.set(false);
+        run.called.set(None);
     });
 }
 
@@ -81,15 +101,23 @@ pub(crate) fn has_answered() -> bool {
     RUN.with(|run| run.answered.get())
 }
 
+/// The call that the handler waits for.
+pub(crate) fn called() -> Option<u32> {
+    RUN.with(|run| run.called.get())
+}
+
 /// Notes that the handler has answered.
 fn answer() {
     RUN.with(|run| run.answered.set(true));
 }
 
-/// Refuses what needs an exchange while a script loads.
+/// Refuses what needs an exchange while a script loads, and in a timer's handler.
 fn need_exchange() -> anyhow::Result<()> {
-    let is_there = RUN.with(|run| run.handler.get().is_some());
-    if is_there { Ok(()) } else { Err(anyhow::anyhow!("there is no request while the script loads")) }
+    match RUN.with(|run| run.handler.get()) {
+        None => Err(anyhow::anyhow!("there is no request while the script loads")),
+        Some(Handler::Tick) => Err(anyhow::anyhow!("there is no request in `on_tick`")),
+        Some(_) => Ok(()),
+    }
 }
 
 fn with_filter<R>(f: impl FnOnce(&[u8]) -> R) -> R {
@@ -111,10 +139,12 @@ fn make_globals() -> Globals {
     builder.namespace("re", regex::re);
     builder.namespace("ip", ip::ip);
     builder.namespace("time", time);
-    builder.namespace("shared", shared::shared);
+    builder.set("shared", shared::Space::OWN);
     builder.namespace("metrics", metrics::metrics);
     builder.namespace("metadata", message::metadata);
     respond::respond(&mut builder);
+    calls::http_call(&mut builder);
+    options::options(&mut builder);
     message::routing(&mut builder);
     builder.build()
 }
@@ -123,10 +153,21 @@ fn make_globals() -> Globals {
 pub(crate) fn arguments(handler: Handler, heap: Heap<'_>) -> Vec<Value<'_>> {
     match handler {
         Handler::Request => vec![heap.alloc(message::Request)],
-        Handler::RequestBody => vec![heap.alloc(message::Request), heap.alloc(message::Body::REQUEST)],
+        Handler::RequestBody => vec![heap.alloc(message::Request), heap.alloc(message::Body::Request)],
         Handler::Response => vec![heap.alloc(message::Response)],
-        Handler::ResponseBody => vec![heap.alloc(message::Response), heap.alloc(message::Body::RESPONSE)],
+        Handler::ResponseBody => vec![heap.alloc(message::Response), heap.alloc(message::Body::Response)],
+        Handler::Tick => Vec::new(),
+        Handler::Log => vec![heap.alloc(message::Request), heap.alloc(message::Response)],
     }
+}
+
+/// The arguments of the function that goes on when a handler's call has ended: what the handler was given first,
+/// and the answer, or None.
+pub(crate) fn further_arguments(handler: Handler, answer: Option<Answer>, heap: Heap<'_>) -> Vec<Value<'_>> {
+    let mut arguments = arguments(handler, heap);
+    arguments.truncate(1);
+    arguments.push(answer.map_or_else(Value::new_none, |answer| answer.alloc(heap)));
+    arguments
 }
 
 /// The bytes of text or of bytes.

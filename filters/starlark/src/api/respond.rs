@@ -14,6 +14,8 @@ use super::{answer, need_exchange, need_octets};
 /// What the access log calls such an answer.
 const DETAILS: &[u8] = b"";
 
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 #[starlark_module]
 pub(super) fn respond(builder: &mut GlobalsBuilder) {
     fn respond<'v>(
@@ -26,12 +28,7 @@ pub(super) fn respond(builder: &mut GlobalsBuilder) {
             bail!("a status is 200 to 599");
         }
         let mut fields = Vec::new();
-        if let Some(headers) = headers.filter(|headers| !headers.is_none()) {
-            let Some(headers) = DictRef::from_value(headers) else { bail!("headers are a dict") };
-            for (name, value) in headers.iter() {
-                add(&mut fields, name, value)?;
-            }
-        }
+        add_headers(&mut fields, headers)?;
         let body = body.map_or(Ok(&[][..]), need_octets)?;
         if let Err(status) = abi::respond(status, DETAILS, &pairs::encode(&fields), body) {
             bail!("the answer was not accepted: {status}");
@@ -41,8 +38,21 @@ pub(super) fn respond(builder: &mut GlobalsBuilder) {
     }
 }
 
-fn add(fields: &mut Vec<(Vec<u8>, Vec<u8>)>, name: Value<'_>, value: Value<'_>) -> anyhow::Result<()> {
+/// Adds the headers of a dict: a value is text, bytes, a number, or a list of them.
+pub(super) fn add_headers(fields: &mut Fields, headers: Option<Value<'_>>) -> anyhow::Result<()> {
+    let Some(headers) = headers.filter(|headers| !headers.is_none()) else { return Ok(()) };
+    let Some(headers) = DictRef::from_value(headers) else { bail!("headers are a dict") };
+    for (name, value) in headers.iter() {
+        add(fields, name, value)?;
+    }
+    Ok(())
+}
+
+fn add(fields: &mut Fields, name: Value<'_>, value: Value<'_>) -> anyhow::Result<()> {
     let Some(name) = name.unpack_str() else { bail!("the name of a header is text") };
+    if name.starts_with(':') {
+        bail!("the names of headers do not begin with a colon");
+    }
     if let Some(list) = UnpackListOrTuple::<Value<'_>>::unpack_value(value).ok().flatten() {
         for value in list.items {
             fields.push((name.to_ascii_lowercase().into_bytes(), header_value(value)?));
