@@ -8,7 +8,7 @@
 //! A connection of a TCP listener goes to `tcp` instead, which runs the filters of its chain on bytes.
 //!
 //! # The way of a policy
-//! [`policy`] turns YAML into types; [`reload`] compiles its modules, tries its filters, and has every
+//! [`policy`] turns YAML into types, with modules that [`fetch`] gets from elsewhere; [`reload`] compiles its modules, tries its filters, and has every
 //! [`worker`] build the new [`generation`] beside the old one; then each points to it between two
 //! requests. [`admin`] shows and triggers it, [`cli`] wires it all.
 //!
@@ -21,6 +21,7 @@ pub mod admin;
 pub mod cli;
 mod deadline;
 pub mod explain;
+pub mod fetch;
 pub mod filter;
 pub mod generation;
 pub mod history;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method};
 use tollgate::policy::filter::{FilterKind, WasmFilter};
 use tollgate::policy::listener::{Listener, Service, TcpService};
+use tollgate::policy::remote::NoFetch;
 use tollgate::policy::{Policy, load, parse};
 use tollgate::route::{RequestView, RouteTable};
 
@@ -17,7 +18,8 @@ fn folder() -> PathBuf {
 }
 
 fn read(name: &str) -> Policy {
-    let loaded = load(&folder().join(name)).unwrap_or_else(|findings| panic!("{findings}"));
+    let loaded =
+        load(&folder().join(name), &NoFetch::shared()).unwrap_or_else(|findings| panic!("{findings}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     loaded.policy
 }

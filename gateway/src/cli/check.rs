@@ -9,7 +9,7 @@ use super::{CacheArgs, Exit, cannot, told_after_a_second};
 use crate::generation::canary::{self, CanaryError};
 use crate::generation::modules::{Fault, FilterFault, FilterFaults};
 use crate::policy::diagnostics::Severity;
-use crate::policy::{self, Diagnostic, Diagnostics, Loaded};
+use crate::policy::{Diagnostic, Diagnostics, Loaded};
 
 /// Say what is wrong with a policy, and where.
 ///
@@ -64,7 +64,7 @@ pub(super) fn check(args: &Args) -> Exit {
 }
 
 fn try_check(args: &Args) -> Result<Exit, Exit> {
-    let mut result = policy::load(&args.policy);
+    let mut result = args.cache.load(&args.policy);
     let mut started = None;
     if let (Ok(loaded), false) = (&result, args.no_modules) {
         match start(args, loaded)? {
@@ -191,6 +191,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::policy;
 
     const GOOD: &str = "version: 1\nlisteners: [{ address: 127.0.0.1:0 }]\n\
                         routes: [{ match: { path: { prefix: / } }, respond: { status: 200 } }]\n";

@@ -6,18 +6,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::history::{History, Pin, Record};
+use crate::policy::remote::Fetch;
 use crate::policy::{self, Diagnostics, Loaded};
 use crate::reload::{self, Origin};
 
 pub(super) use crate::reload::First;
 
-/// The first policy. Blocks on the file system.
+/// The first policy. Blocks on the file system, and on sources of modules that are not kept yet.
 ///
 /// # Errors
 /// What is wrong with the policy's files, if no kept policy stands in for them.
-pub(super) fn choose(source: &Path, history: &Arc<History>, is_strict: bool) -> Result<First, Diagnostics> {
+pub(super) fn choose(
+    source: &Path,
+    fetch: &Arc<dyn Fetch>,
+    history: &Arc<History>,
+    is_strict: bool,
+) -> Result<First, Diagnostics> {
     let begun = Instant::now();
-    match policy::load(source) {
+    match policy::load(source, fetch) {
         Ok(loaded) => {
             let pin = history.pin().filter(|pin| pin.files.as_deref() == Some(&digest(&loaded)));
             let pinned = pin.and_then(|pin| pinned(history, pin));

@@ -41,7 +41,7 @@ use std::time::Instant;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use self::modules::{CacheArgs, cannot, told_after_a_second};
+use self::modules::{CacheArgs, cannot, fetcher, told_after_a_second};
 use crate::generation::modules::COMPILE_SUBCOMMAND;
 
 /// How a command ended, as the table above says.

@@ -20,12 +20,13 @@ use tollgate_wasmedge::CacheError;
 use super::admin_sockets::{AdminSockets, BindError, bind_admin};
 use super::first::{First, StandIns, choose};
 use super::signals::{Received, Signals};
-use super::{Exit, folders, lifetime};
+use super::{Exit, fetcher, folders, lifetime};
 use crate::admin::{self, Refusal, RefusalKind};
 use crate::filter::wasm::Guests;
 use crate::generation::modules::ModuleStore;
 use crate::history::{GatewayNote, History, KEEP_DEFAULT};
 use crate::policy::Diagnostics;
+use crate::policy::remote::Fetch;
 use crate::reload::{Handle, Lost, Reloader};
 use crate::telemetry::access_log::{AccessLog, CAPACITY_DEFAULT, Sink};
 use crate::telemetry::logging::{self, LogFormat, LoggingError};
@@ -52,7 +53,7 @@ pub(super) struct Args {
     /// Worker threads; one for each CPU that this process may use if not given.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
-    /// Folder for compiled modules; made with mode 0700. Default: `tollgate` in the user's cache
+    /// Folder for modules, fetched and compiled; made with mode 0700. Default: `tollgate` in the user's cache
     /// folder ($XDG_CACHE_HOME, ~/.cache), else a folder under /var/tmp.
     #[arg(long, env = "TOLLGATE_CACHE_DIR", value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
@@ -159,7 +160,8 @@ fn try_run(args: &Args, begun: Instant) -> Result<Ended, Failure> {
     let root = folders::state(args.state_dir.as_deref());
     let keep = NonZeroUsize::new(args.keep.into()).unwrap_or(NonZeroUsize::MIN);
     let history = Arc::new(History::open(root.as_deref(), &args.policy, keep, Arc::clone(&metrics)));
-    let first = choose(&args.policy, &history, args.require_current).map_err(Failure::Policy)?;
+    let fetch = fetcher(args.cache_dir.as_deref());
+    let first = choose(&args.policy, &fetch, &history, args.require_current).map_err(Failure::Policy)?;
     let store = Arc::new(ModuleStore::open(&folders::cache(args.cache_dir.as_deref()))?);
     let (log, log_guard) =
         AccessLog::start(args.access_log.clone(), CAPACITY_DEFAULT).map_err(Failure::AccessLog)?;
@@ -168,7 +170,7 @@ fn try_run(args: &Args, begun: Instant) -> Result<Ended, Failure> {
     metrics.access_log(log.stats());
     let guests = Arc::<Guests>::default();
     metrics.guests(Arc::clone(&guests) as _);
-    let gateway = Gateway { args, begun, count, metrics, guests, history, store, log };
+    let gateway = Gateway { args, begun, count, metrics, guests, history, fetch, store, log };
     let ended = runtime.block_on(gateway.run(first));
     // A compilation may be running on a blocking thread; its child ends with this process.
     runtime.shutdown_background();
@@ -189,6 +191,7 @@ struct Gateway<'a> {
     metrics: Arc<Metrics>,
     guests: Arc<Guests>,
     history: Arc<History>,
+    fetch: Arc<dyn Fetch>,
     store: Arc<ModuleStore>,
     log: AccessLog,
 }
@@ -226,7 +229,8 @@ impl Gateway<'_> {
         let admin = bind_admin(&first.loaded.policy).await?;
         let source = self.args.policy.clone();
         let (store, history) = (Arc::clone(&self.store), Arc::clone(&self.history));
-        let (mut reloader, handle) = Reloader::new(source, workers, store, shared, history);
+        let fetch = Arc::clone(&self.fetch);
+        let (mut reloader, handle) = Reloader::new(source, fetch, workers, store, shared, history);
         let (end_admin, admin_ends) = watch::channel(());
         let AdminSockets { listeners, address, unix } = admin;
         let serving: Vec<_> = listeners

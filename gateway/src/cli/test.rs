@@ -7,8 +7,8 @@ use super::{CacheArgs, Exit, cannot, told_after_a_second};
 use crate::generation::Modules;
 use crate::generation::canary::{self, CanaryError};
 use crate::generation::modules::FilterFaults;
+use crate::policy::Loaded;
 use crate::policy::cases::{self, Suite};
-use crate::policy::{self, Loaded};
 use crate::workbench::policy::Runner;
 
 /// Run test cases against a policy.
@@ -69,7 +69,7 @@ pub(super) fn test(args: &Args) -> Exit {
 
 fn try_test(args: &Args) -> Result<Exit, Exit> {
     let suites = suites(args)?;
-    let loaded = policy::load(&args.policy).map_err(|findings| refused(&args.policy, &findings))?;
+    let loaded = args.cache.load(&args.policy).map_err(|findings| refused(&args.policy, &findings))?;
     let modules = started(args, &loaded)?;
     let runner = Runner::new(loaded, modules).map_err(|error| cannot(&error))?;
     let mut tested = Vec::with_capacity(suites.len());

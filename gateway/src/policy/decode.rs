@@ -16,6 +16,7 @@ use serde::forward_to_deserialize_any;
 use serde_yaml::{Mapping, Value};
 
 use super::path::{At, Step};
+use super::raw::ModuleSource;
 use super::report::{Problem, Report, quoted};
 use super::source::is_secret_key;
 use super::suggest::{listed, nearest};
@@ -122,13 +123,18 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
         let Value::Mapping(mapping) = self.value else {
+            let is_or_text = name == ModuleSource::NAME;
+            if let Some(text) = text_of(self.value).filter(|_| is_or_text) {
+                return self.settle(visitor.visit_str(text));
+            }
             let keys = listed(fields.iter().copied());
-            return self.wrong_type(format!("a mapping with the keys {keys}"));
+            let or_text = if is_or_text { "a text, or " } else { "" };
+            return self.wrong_type(format!("{or_text}a mapping with the keys {keys}"));
         };
         let result = visitor.visit_map(Fields::new(mapping, self, Some(fields)));
         self.settle(result)

@@ -6,13 +6,14 @@
 //! by a secret.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::read::{ReadError, read_bounded, read_regular};
+use super::remote::{Fetch, Fetched, Hex, NoFetch, RemoteModule};
 
 /// A file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +25,16 @@ pub struct KeptFile {
 }
 
 /// Reads files and remembers what it read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Files {
     /// The only files there are. `None`: those of the file system.
     kept: Option<BTreeMap<PathBuf, Arc<[u8]>>>,
     /// Whether the policy itself may be a pipe.
     takes_pipe: bool,
     read: RefCell<BTreeMap<PathBuf, Arc<[u8]>>>,
+    fetch: Arc<dyn Fetch>,
+    /// What came of modules from elsewhere, by the digests that name them.
+    fetched: RefCell<HashMap<[u8; 32], Fetched>>,
 }
 
 /// Which files are taken.
@@ -43,15 +47,16 @@ pub(super) enum Kind {
 }
 
 impl Files {
-    /// Those of the file system.
-    pub(super) fn on_disk() -> Self {
-        Self::default()
+    /// Those of the file system, and what `fetch` gets from elsewhere.
+    pub(super) fn on_disk(fetch: Arc<dyn Fetch>) -> Self {
+        let (read, fetched) = Default::default();
+        Self { kept: None, takes_pipe: false, read, fetch, fetched }
     }
 
     /// Likewise; the policy itself may be a pipe. For a command line, that names it and reads it once: a second
     /// reading would wait for a writer for ever.
-    pub(super) fn on_disk_or_piped() -> Self {
-        Self { takes_pipe: true, ..Self::default() }
+    pub(super) fn on_disk_or_piped(fetch: Arc<dyn Fetch>) -> Self {
+        Self { takes_pipe: true, ..Self::on_disk(fetch) }
     }
 
     /// What the policy itself may be.
@@ -62,7 +67,34 @@ impl Files {
     /// Those that were kept, and no others.
     pub(super) fn kept(files: &[KeptFile]) -> Self {
         let kept = files.iter().map(|file| (file.path.clone(), Arc::clone(&file.bytes))).collect();
-        Self { kept: Some(kept), ..Self::default() }
+        Self { kept: Some(kept), ..Self::on_disk(NoFetch::shared()) }
+    }
+
+    /// Gets modules from elsewhere, all at once, for [`Files::fetched`].
+    pub(super) fn fetch(&self, wanted: &[RemoteModule]) {
+        let results = match &self.kept {
+            Some(kept) => {
+                let lost = || Err("it was not kept".to_owned());
+                let found = wanted.iter().map(|module| kept.get(&kept_as(&module.digest)).cloned());
+                found.map(|found| found.map_or_else(lost, Ok)).collect()
+            }
+            None => self.fetch.fetch(wanted),
+        };
+        for (module, result) in wanted.iter().zip(results) {
+            if let Ok(bytes) = &result {
+                self.read.borrow_mut().insert(kept_as(&module.digest), Arc::clone(bytes));
+            }
+            let mut fetched = self.fetched.borrow_mut();
+            // Of two sources of the same one is enough.
+            if !matches!(fetched.get(&module.digest), Some(Ok(_))) {
+                fetched.insert(module.digest, result);
+            }
+        }
+    }
+
+    /// What came of fetching the module of this digest; `None` if that was not tried.
+    pub(super) fn fetched(&self, digest: &[u8; 32]) -> Option<Fetched> {
+        self.fetched.borrow().get(digest).cloned()
     }
 
     /// The whole file, if it has at most `max` bytes.
@@ -116,6 +148,11 @@ impl Files {
     }
 }
 
+/// The name of a module from elsewhere among kept files: its address may hold a secret.
+fn kept_as(digest: &[u8; 32]) -> PathBuf {
+    format!("module@sha256:{}", Hex(digest)).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.yaml");
         fs::write(&path, "text").unwrap();
-        let disk = Files::on_disk();
+        let disk = Files::on_disk(NoFetch::shared());
         assert!(matches!(disk.read(folder.path(), Kind::Regular, 9), Err(ReadError::NotAFile)));
         assert!(matches!(disk.read(&path, Kind::Any, 3), Err(ReadError::TooLarge { max: 3 })));
         assert_eq!(&*disk.read(&path, Kind::Regular, 4).unwrap(), b"text");

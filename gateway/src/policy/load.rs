@@ -15,6 +15,7 @@ use super::inputs::Inputs;
 use super::path::{At, Document, FileId};
 use super::places::Places;
 use super::raw::Entries;
+use super::remote::{Fetch, NoFetch};
 use super::report::Report;
 use super::{Policy, compose, decode, raw, resolve, variables};
 
@@ -45,11 +46,11 @@ pub struct Reading {
 
 /// Reads the policy at `path`, a file or a folder of `*.yaml` files, the files that it includes, and the
 /// modules that it names. A relative path in it starts at the folder of the file that it is written in.
-/// Blocks on the file system.
+/// Modules from elsewhere come from `fetch`. Blocks on the file system, and on that.
 ///
 /// At most 1 000 files and 16 MiB of text.
-pub fn read(path: &Path) -> Reading {
-    read_from(path, Files::on_disk())
+pub fn read(path: &Path, fetch: &Arc<dyn Fetch>) -> Reading {
+    read_from(path, Files::on_disk(Arc::clone(fetch)))
 }
 
 fn read_from(path: &Path, files: Files) -> Reading {
@@ -63,8 +64,8 @@ fn read_from(path: &Path, files: Files) -> Reading {
 ///
 /// # Errors
 /// All that is wrong with the policy, warnings among it.
-pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    read_from(path, Files::on_disk_or_piped()).result
+pub fn load(path: &Path, fetch: &Arc<dyn Fetch>) -> Result<Loaded, Diagnostics> {
+    read_from(path, Files::on_disk_or_piped(Arc::clone(fetch))).result
 }
 
 /// Reads the policy that was read from `path` before, from the files that it was made of then.
@@ -76,7 +77,7 @@ pub fn load_kept(path: &Path, files: &[KeptFile]) -> Result<Loaded, Diagnostics>
 }
 
 /// Reads a policy from `text`, and the files and modules that it names. `file` is what diagnostics call it;
-/// relative paths in it start at `base_dir`.
+/// relative paths in it start at `base_dir`. Nothing is fetched from elsewhere.
 ///
 /// # Errors
 /// All that is wrong with the policy, warnings among it.
@@ -87,7 +88,7 @@ pub fn parse(text: &str, file: &Path, base_dir: &Path) -> Result<Loaded, Diagnos
         return Err(Diagnostics::about_file(file, message, help));
     }
     let mut inputs = Inputs::default();
-    let files = Files::on_disk();
+    let files = Files::on_disk(NoFetch::shared());
     let gathered = gather_text(text, file, base_dir, &files, &mut inputs);
     understood(gathered, files, &mut inputs)
 }
@@ -131,7 +132,7 @@ fn understand(
 }
 
 /// The files that filters name, whether they are there or not: the values of `filters.*.*.module`,
-/// `filters.*.*.file` and `filters.*.*.modules.*`.
+/// `filters.*.*.module.file`, `filters.*.*.file` and `filters.*.*.modules.*`.
 fn mentioned(whole: &Value, report: &Report<'_>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let root = At::ROOT;
@@ -142,7 +143,9 @@ fn mentioned(whole: &Value, report: &Report<'_>) -> Vec<PathBuf> {
         let files = kinds.flat_map(|kind| {
             let modules = kind.get("modules").and_then(Value::as_mapping).into_iter();
             let modules = modules.flat_map(|modules| modules.values());
-            modules.chain(kind.get("module")).chain(kind.get("file")).filter_map(variables::text_of)
+            let module = kind.get("module");
+            let named = [module, module.and_then(|module| module.get("file")), kind.get("file")];
+            modules.chain(named.into_iter().flatten()).filter_map(variables::text_of)
         });
         found.extend(files.map(|file| report.folder(&at).join(file)));
     }

@@ -14,8 +14,8 @@
 //! is wrong at once, each with file, line, column, path and a hint ([`diagnostics`]). `policies/full.yaml`
 //! shows the format.
 //!
-//! Nothing here does I/O but reading the text and the files that the policy names, and nothing
-//! here knows the rest of the gateway.
+//! Nothing here does I/O but reading the text and the files that the policy names; modules from elsewhere are
+//! asked of whoever the caller gives ([`remote::Fetch`]). Nothing here knows the rest of the gateway.
 
 pub mod bodies;
 pub mod cases;
@@ -36,6 +36,7 @@ mod path;
 mod places;
 mod raw;
 mod read;
+pub mod remote;
 mod report;
 mod resolve;
 pub mod rollout;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::fault::OnFailure;
 use super::filter::{FilterKind, Period, RateLimitKey};
+use super::remote::NoFetch;
 use super::route::{Action, HostPattern, PathPattern, RedirectPath, ValueMatch};
 use super::upstream::HostHeader;
 use super::*;
@@ -167,11 +168,11 @@ fn loads_from_a_file_and_finds_modules_beside_it() {
     let path = folder.path().join("policy.yaml");
     std::fs::write(folder.path().join("guard.wasm"), MODULE).unwrap();
     std::fs::write(&path, format!("\u{FEFF}{FILTERED}")).unwrap();
-    assert_eq!(load(&path).unwrap().policy.filters.len(), 4);
-    let findings = load(&folder.path().join("missing.yaml")).unwrap_err();
+    assert_eq!(load(&path, &NoFetch::shared()).unwrap().policy.filters.len(), 4);
+    let findings = load(&folder.path().join("missing.yaml"), &NoFetch::shared()).unwrap_err();
     assert!(findings.to_string().contains("there is no such file"), "{findings}");
     std::fs::write(&path, b"version: \xff").unwrap();
-    assert!(load(&path).unwrap_err().to_string().contains("not UTF-8 at byte 10"));
+    assert!(load(&path, &NoFetch::shared()).unwrap_err().to_string().contains("not UTF-8 at byte 10"));
 }
 
 #[test]

@@ -92,9 +92,9 @@ impl Reloader {
     }
 
     async fn read(&self, phases: &mut Phases) -> Result<Loaded, Rejected> {
-        let source = self.source.clone();
+        let (source, fetch) = (self.source.clone(), Arc::clone(&self.fetch));
         let begun = Instant::now();
-        let reading = self.meanwhile(spawn_blocking(move || policy::read(&source))).await;
+        let reading = self.meanwhile(spawn_blocking(move || policy::read(&source, &fetch))).await;
         phases.parse = Some(begun.elapsed());
         let Reading { result, inputs } = reading?;
         self.watch(files::of(&self.source, &inputs, self.current_policy()));

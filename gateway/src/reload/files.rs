@@ -27,7 +27,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("p.yaml");
         std::fs::write(&source, text).unwrap();
-        let reading = policy::read(&source);
+        let reading = policy::read(&source, &policy::remote::NoFetch::shared());
         assert!(reading.result.is_err());
         let set = of(&source, &reading.inputs, None);
         let name = |path: &std::path::PathBuf| {

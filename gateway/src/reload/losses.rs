@@ -81,6 +81,7 @@ mod tests {
     use crate::generation::modules::ModuleStore;
     use crate::history::History;
     use crate::policy;
+    use crate::policy::remote::NoFetch;
     use crate::telemetry::access_log::{AccessLog, Sink};
     use crate::telemetry::metrics::Metrics;
     use crate::worker::{Shared, Workers};
@@ -123,7 +124,8 @@ mod tests {
         let metrics = Arc::clone(&shared.metrics);
         let source = folder.path().join("policy.yaml");
         let history = History::open(None, &source, NonZeroUsize::MIN, Arc::clone(&metrics));
-        let (mut reloader, handle) = Reloader::new(source, workers, store, shared, Arc::new(history));
+        let (mut reloader, handle) =
+            Reloader::new(source, NoFetch::shared(), workers, store, shared, Arc::new(history));
         let first = First { loaded, parse: Duration::ZERO, origin: Origin::Files };
         reloader.start(first).await.unwrap();
         let workers = Arc::clone(&reloader.workers);

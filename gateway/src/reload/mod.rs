@@ -60,6 +60,7 @@ use crate::generation::blueprint::Blueprint;
 use crate::generation::modules::ModuleStore;
 use crate::history::History;
 use crate::policy::Policy;
+use crate::policy::remote::Fetch;
 use crate::telemetry::metrics::SwapPhase;
 use crate::worker::{Shared, Workers};
 
@@ -85,6 +86,8 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Holds the workers and swaps what they run.
 pub struct Reloader {
     source: PathBuf,
+    /// Who gets modules from elsewhere.
+    fetch: Arc<dyn Fetch>,
     workers: Arc<Workers>,
     store: Arc<ModuleStore>,
     shared: Arc<Shared>,
@@ -116,6 +119,7 @@ impl Reloader {
     /// called on control's runtime.
     pub fn new(
         source: PathBuf,
+        fetch: Arc<dyn Fetch>,
         workers: Workers,
         store: Arc<ModuleStore>,
         shared: Arc<Shared>,
@@ -133,6 +137,7 @@ impl Reloader {
         let handle = Arc::new(Handle::new(source.clone(), count, Arc::clone(&shared), asking, kept));
         let reloader = Self {
             source,
+            fetch,
             workers: Arc::new(workers),
             store,
             shared,

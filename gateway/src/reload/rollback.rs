@@ -17,6 +17,7 @@ use super::rejected::Rejected;
 use super::{Reloader, files};
 use crate::admin::{Degraded, Phases, ReloadOutcome, Trigger};
 use crate::history::{Applied, EventKind, Pin, PinReason, Record};
+use crate::policy::remote::NoFetch;
 use crate::policy::{self, Loaded};
 use crate::telemetry::Timestamp;
 
@@ -135,16 +136,21 @@ impl Reloader {
 
     /// The digest of what the policy's files say now, if that can be understood.
     async fn what_files_say(&self) -> Option<String> {
-        let source = self.source.clone();
-        let loaded =
-            self.meanwhile(spawn_blocking(move || policy::read(&source).result.ok())).await.ok()??;
+        let (source, fetch) = (self.source.clone(), Arc::clone(&self.fetch));
+        let loaded = self
+            .meanwhile(spawn_blocking(move || policy::read(&source, &fetch).result.ok()))
+            .await
+            .ok()??;
         Some(hexadecimal(&loaded.digest))
     }
 
     /// Watches what the policy's files name, beside what is in force.
     async fn watch_files(&self) {
         let source = self.source.clone();
-        if let Ok(inputs) = self.meanwhile(spawn_blocking(move || policy::read(&source).inputs)).await {
+        // Nothing that would have to be fetched is watched.
+        if let Ok(inputs) =
+            self.meanwhile(spawn_blocking(move || policy::read(&source, &NoFetch::shared()).inputs)).await
+        {
             self.watch(files::of(&self.source, &inputs, self.current_policy()));
         }
     }

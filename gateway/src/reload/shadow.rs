@@ -46,8 +46,8 @@ impl Reloader {
     }
 
     async fn start_shadow(&mut self, source: PathBuf, share: Share) -> Result<(), NotShadowed> {
-        let path = source.clone();
-        let loaded = self.meanwhile(spawn_blocking(move || policy::read(&path).result)).await;
+        let (path, fetch) = (source.clone(), Arc::clone(&self.fetch));
+        let loaded = self.meanwhile(spawn_blocking(move || policy::read(&path, &fetch).result)).await;
         let loaded = loaded.map_err(refused)?.map_err(|diagnostics| {
             tracing::error!(policy = %source.display(), %diagnostics, "policy not taken into shadow");
             NotShadowed::Policy { errors: diagnostics.list.len() + diagnostics.omitted }

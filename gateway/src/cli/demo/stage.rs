@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::super::fetcher;
 use super::client::{self, Reply, RequestError};
 use super::edit::Copy;
 use super::process::Process;
@@ -66,7 +67,7 @@ impl Stage {
         let folder = folder.map_err(|source| file("make a folder in", &std::env::temp_dir(), source))?;
         let copy = Copy::make(original, folder.path())
             .map_err(|source| file("copy the policy", original, source))?;
-        let loaded = policy::load(copy.path()).map_err(StageError::Policy)?;
+        let loaded = policy::load(copy.path(), &fetcher(None)).map_err(StageError::Policy)?;
         let (address, admin, target) = addresses(&loaded.policy)?;
         check_free("the gateway", address)?;
         check_free("the admin API", admin)?;

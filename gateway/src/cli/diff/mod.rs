@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use http::Method;
 
-use super::Exit;
 use super::remote::{self, Admin};
+use super::{CacheArgs, Exit};
 use crate::admin::upload;
 use crate::explain::Comparison;
-use crate::policy::{self, Loaded};
+use crate::policy::Loaded;
 use crate::reload;
 
 /// Say what a reload from one policy to another would change.
@@ -34,6 +34,8 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     admin: Admin,
 }
 
@@ -48,7 +50,9 @@ pub(super) fn diff(args: &Args) -> Exit {
         eprintln!("tollgate: `{RUNNING}` stands for the policy that serves: `tollgate diff {RUNNING} NEW`");
         return Exit::Usage;
     }
-    let (Some(old), Some(new)) = (load(&args.old), load(&args.new)) else { return Exit::BadPolicy };
+    let (Some(old), Some(new)) = (load(&args.cache, &args.old), load(&args.cache, &args.new)) else {
+        return Exit::BadPolicy;
+    };
     let refused = reload::refusal(&old.policy, &new.policy);
     let comparison = Comparison::between(&old.policy, &new.policy, refused);
     match args.json {
@@ -61,7 +65,7 @@ pub(super) fn diff(args: &Args) -> Exit {
 
 /// The gateway compares, since it alone knows what its variables stand for.
 fn diff_with_running(args: &Args) -> Exit {
-    let Some(new) = load(&args.new) else { return Exit::BadPolicy };
+    let Some(new) = load(&args.cache, &args.new) else { return Exit::BadPolicy };
     let body = match upload::encode(&args.new, &new.files) {
         Ok(body) => Bytes::from(body),
         Err(error) => {
@@ -76,6 +80,6 @@ fn diff_with_running(args: &Args) -> Exit {
     }
 }
 
-fn load(path: &Path) -> Option<Loaded> {
-    policy::load(path).inspect_err(|findings| eprint!("{findings}")).ok()
+fn load(cache: &CacheArgs, path: &Path) -> Option<Loaded> {
+    cache.load(path).inspect_err(|findings| eprint!("{findings}")).ok()
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy;
 
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 

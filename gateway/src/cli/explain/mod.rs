@@ -13,10 +13,9 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::json;
 
-use super::Exit;
 use super::remote::{self, Admin};
+use super::{CacheArgs, Exit};
 use crate::explain::{Field, Inquiry, NEAREST, Text, explain as explain_request};
-use crate::policy;
 
 /// Say which route takes a request, through which filters, and why the others do not.
 ///
@@ -50,6 +49,8 @@ pub(super) struct Args {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     admin: Admin,
 }
 
@@ -60,7 +61,7 @@ pub(super) fn explain(args: &Args) -> Exit {
     if args.policy.as_os_str() == RUNNING {
         return ask_running(args);
     }
-    let loaded = match policy::load(&args.policy) {
+    let loaded = match args.cache.load(&args.policy) {
         Ok(loaded) => loaded,
         Err(findings) => {
             eprint!("{findings}");

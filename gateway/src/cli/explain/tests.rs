@@ -1,3 +1,4 @@
+use crate::policy;
 use clap::Parser;
 
 use super::*;

@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::{CacheArgs, Exit, cannot, compiled, filter_of};
 use crate::cli::style::{Style, printable};
 use crate::filter::record::format::Header;
-use crate::policy;
 use crate::policy::filter::{Filter, FilterKind, WasmFilter};
 use crate::workbench::replay::{self, Recorded, Replayed};
 
@@ -113,7 +112,7 @@ fn read(path: &Path) -> Result<Recorded, Exit> {
 fn filter(args: &Args, header: &Header) -> Result<Arc<Filter>, Exit> {
     let plain = filter_of(&args.module, args.config.as_deref())?;
     let Some(file) = &args.policy else { return Ok(plain) };
-    let loaded = policy::load(file).map_err(|findings| {
+    let loaded = args.cache.load(file).map_err(|findings| {
         eprint!("{findings}");
         Exit::CannotRun
     })?;

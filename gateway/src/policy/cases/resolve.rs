@@ -14,9 +14,11 @@ use super::super::diagnostics::Position;
 use super::super::files::Files;
 use super::super::filter::{Filter, FilterKind, WasmFilter};
 use super::super::raw::{self as policy, Entries, Field, OneOrMany};
+use super::super::remote::NoFetch;
 use super::super::report::{Problem, Report, quoted};
 use super::super::resolve::{
-    Modules, Names, Place, configuration, duration, environment, resolve_name, resolve_script, resolve_wasm,
+    Modules, Named, Names, Place, configuration, duration, environment, resolve_name, resolve_script,
+    resolve_wasm,
 };
 use super::super::script;
 use super::expect::{self, Subject};
@@ -74,11 +76,12 @@ fn filter(place: Place<'_>, field: &mut Field<policy::WasmFilter>, module: &Path
     // What it may call is what `calls` plays, whatever its policy allows.
     raw.allow = Field::Absent;
     // Paths on the command line start at the current folder.
-    let files = Files::on_disk();
+    let files = Files::on_disk(NoFetch::shared());
     let mut modules = Modules::below(PathBuf::new(), &files);
     if !script::is_script(module) {
-        raw.module = Field::Given(name);
-        return resolve_wasm(place, raw, &mut modules, &Names::new("calls"));
+        raw.module = Field::Given(policy::ModuleSource::File(name.clone()));
+        let named = Some(Named::File(&name, None));
+        return resolve_wasm(place, raw, named, &mut modules, &Names::new("calls"));
     }
     if !raw.file.is_absent() {
         let problem = Problem::new("`file` has no place here").help("the command line names it");

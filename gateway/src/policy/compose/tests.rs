@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::facts;
 use super::super::filter::{FilterKind, RateLimit, WasmFilter};
+use super::super::remote::NoFetch;
 use super::super::route::HostPattern;
 use super::super::{Loaded, Policy, load, parse};
 
@@ -24,7 +25,7 @@ fn write(folder: &Path, name: &str, text: &str) {
 }
 
 fn read(path: &Path) -> Loaded {
-    load(path).unwrap_or_else(|findings| panic!("{findings}"))
+    load(path, &NoFetch::shared()).unwrap_or_else(|findings| panic!("{findings}"))
 }
 
 fn routes(policy: &Policy) -> Vec<&str> {
@@ -80,7 +81,7 @@ fn a_folder_is_its_files_in_the_order_of_their_names() {
     assert_eq!(policy.inputs.folders.iter().collect::<Vec<_>>(), [folder.path()]);
     assert_eq!(policy.inputs.files.len(), 3);
     let empty = tempfile::tempdir().unwrap();
-    let findings = load(empty.path()).unwrap_err().to_string();
+    let findings = load(empty.path(), &NoFetch::shared()).unwrap_err().to_string();
     assert!(findings.contains("the folder holds no `*.yaml` file"), "{findings}");
 }
 

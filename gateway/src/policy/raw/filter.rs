@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::field::{Duration, Entries, Field, OneOrMany, Rate, Size};
+use super::module::ModuleSource;
 
 /// Exactly one of these.
 #[derive(Deserialize, JsonSchema, Default)]
@@ -26,8 +27,8 @@ pub(in super::super) struct Filter {
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(in super::super) struct WasmFilter {
-    /// Of `wasm`: the module's file, relative to this one.
-    pub(in super::super) module: Field<String>,
+    /// Of `wasm`: the module's file, relative to this one, or where else it is.
+    pub(in super::super) module: Field<ModuleSource>,
     /// Of a script: its file, relative to this one.
     pub(in super::super) file: Field<String>,
     /// Of a script: the script itself.

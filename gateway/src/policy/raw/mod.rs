@@ -6,6 +6,7 @@
 
 mod field;
 mod filter;
+mod module;
 mod rollout;
 mod route;
 
@@ -17,6 +18,7 @@ pub(super) use filter::{
     Allow, BodyMode, Calls, Circuit, Filter, HeaderEdit, HeaderEdits, OnFailure, RateLimit, RateLimitKey,
     Role, WasmFilter,
 };
+pub(super) use module::{ModuleFrom, ModuleSource};
 pub(super) use rollout::{Margins, Rollout, RolloutKey, RolloutStep};
 pub(super) use route::{Forward, Match, PathMatch, Redirect, Respond, Route, ValueMatch};
 

@@ -19,6 +19,7 @@ use super::headers::{resolve_edits, resolve_name};
 use super::module::{Module, Modules};
 use super::names::Names;
 use super::place::Place;
+use super::remote::{self, Named};
 use super::scalar::{check_name, count, duration, size};
 use super::script;
 use super::upstream::refused;
@@ -47,12 +48,14 @@ pub(super) fn resolve<'r>(
     let adjusting = Place { report: section.report, at: At::of(Document::Adjusted) };
     let adjusted =
         adjusted.0.iter().filter_map(|(name, filter)| Some((adjusting, name.as_str(), filter.given()?)));
-    for (section, name, filter) in own.chain(adjusted) {
+    let all: Vec<_> = own.chain(adjusted).collect();
+    let named = all.iter().map(|(section, name, filter)| named(section.key(name), filter)).collect();
+    for ((section, name, filter), named) in all.into_iter().zip(fetched(section, named, modules)) {
         let place = section.key(name);
         if matches!(section.at.document(), Document::Whole) {
             check_name(place, name);
         }
-        let kind = resolve_kind(place, name, filter, modules, upstreams);
+        let kind = resolve_kind(place, name, filter, named, modules, upstreams);
         if let Some(FilterKind::Wasm(wasm)) = &kind {
             fault::check(place.key(kind_of_guest(filter)), name, wasm);
         }
@@ -62,6 +65,32 @@ pub(super) fn resolve<'r>(
         filters.add(name, None);
     }
     filters
+}
+
+/// The module that a filter of `wasm` names.
+fn named<'r>(place: Place<'_>, filter: &'r raw::Filter) -> Option<Named<'r>> {
+    let module = filter.wasm.given()?.module.given()?;
+    remote::named(place.key("wasm").key("module"), module)
+}
+
+/// The same, once those that are elsewhere were fetched: all at once, and not for a policy that is refused
+/// anyway.
+fn fetched<'r>(
+    section: Place<'_>,
+    named: Vec<Option<Named<'r>>>,
+    modules: &Modules<'_>,
+) -> Vec<Option<Named<'r>>> {
+    if !section.report.has_errors() {
+        let mut wanted = Vec::new();
+        for module in named.iter().flatten() {
+            match module {
+                Named::Remote(module) if !wanted.contains(module) => wanted.push(module.clone()),
+                Named::Remote(_) | Named::File(..) => {}
+            }
+        }
+        modules.fetch(&wanted);
+    }
+    named
 }
 
 /// The key under which a guest is configured.
@@ -77,6 +106,7 @@ fn resolve_kind(
     place: Place<'_>,
     name: &str,
     raw: &raw::Filter,
+    module: Option<Named<'_>>,
     modules: &mut Modules<'_>,
     upstreams: &Names<'_, Upstream>,
 ) -> Option<FilterKind> {
@@ -90,7 +120,7 @@ fn resolve_kind(
     let kind = place.exactly_one(&keys)?;
     let place = place.key(kind);
     if let Some(wasm) = raw.wasm.given() {
-        return Some(FilterKind::Wasm(Box::new(resolve_wasm(place, wasm, modules, upstreams)?)));
+        return Some(FilterKind::Wasm(Box::new(resolve_wasm(place, wasm, module, modules, upstreams)?)));
     }
     for (language, script) in [(Language::Lua, &raw.lua), (Language::Starlark, &raw.starlark)] {
         if let Some(script) = script.given() {
@@ -104,9 +134,11 @@ fn resolve_kind(
     raw.headers.given().map(|edits| FilterKind::Headers(Box::new(resolve_edits(place, edits))))
 }
 
+/// The filter of `wasm` at `place`; `named` is what its `module` names.
 pub(in crate::policy) fn resolve_wasm(
     place: Place<'_>,
     raw: &raw::WasmFilter,
+    named: Option<Named<'_>>,
     modules: &mut Modules<'_>,
     upstreams: &Names<'_, Upstream>,
 ) -> Option<WasmFilter> {
@@ -116,8 +148,9 @@ pub(in crate::policy) fn resolve_wasm(
         ("modules", raw.modules.is_absent()),
     ];
     place.refuse(&scripts, "a filter of `wasm` has a `module`; scripts go under `lua` or `starlark`");
-    let module = place.required(&raw.module, "module", "the path of a file, such as `filters/rules.wasm`");
-    resolve_guest(place, raw, module.and_then(|path| modules.read(place.key("module"), path)), upstreams)
+    place.required(&raw.module, "module", "the path of a file, such as `filters/rules.wasm`");
+    let module = named.and_then(|named| modules.get(place.key("module"), &named));
+    resolve_guest(place, raw, module, upstreams)
 }
 
 /// A guest of any kind: its module, which was looked for already, and the options.

@@ -9,9 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::super::files::{Files, Kind};
 use super::super::read::{ReadError, read_bounded};
+use super::super::remote::{Hex, RemoteModule};
 use super::super::report::{Problem, quoted};
 use super::super::suggest::nearest;
 use super::place::Place;
+use super::remote::Named;
 
 /// Bytes of a module.
 const MODULE_MAX: u64 = 32 << 20;
@@ -58,8 +60,47 @@ impl<'f> Modules<'f> {
         &self.digests
     }
 
+    /// Gets the modules that are elsewhere, all at once, for [`Modules::get`].
+    pub(super) fn fetch(&self, wanted: &[RemoteModule]) {
+        if !wanted.is_empty() {
+            self.files.fetch(wanted);
+        }
+    }
+
     /// The module that is named at `place`; reports why if it is not to be had.
-    pub(super) fn read(&mut self, place: Place<'_>, name: &str) -> Option<Module> {
+    pub(super) fn get(&mut self, place: Place<'_>, named: &Named<'_>) -> Option<Module> {
+        match named {
+            Named::File(name, wanted) => {
+                let module = self.read(place, name)?;
+                if let Some(wanted) = wanted.filter(|wanted| *wanted != module.digest) {
+                    let found = format!("{}, whose SHA-256 is {}", quoted(name), Hex(&module.digest));
+                    let expected = format!("one with the SHA-256 {}", Hex(&wanted));
+                    place.error(Problem::new("the file is another module").expected(expected).found(found));
+                    return None;
+                }
+                Some(module)
+            }
+            Named::Remote(remote) => self.fetched(place, remote),
+        }
+    }
+
+    /// A module from elsewhere. If that was not tried, something else is wrong, and told.
+    fn fetched(&mut self, place: Place<'_>, remote: &RemoteModule) -> Option<Module> {
+        let code = self.files.fetched(&remote.digest)?.map_err(|reason| {
+            let problem = Problem::new(format!("the module cannot be fetched: {reason}"));
+            place.error(problem.found(quoted(&remote.name)));
+        });
+        let code = code.ok()?;
+        if let Some(problem) = not_a_module(&code) {
+            place.error(problem.expected("a WebAssembly core module").found(quoted(&remote.name)));
+            return None;
+        }
+        let digest = Sha256::digest(&code).into();
+        self.digests.push(digest);
+        Some(Module { path: PathBuf::from(&*remote.name), code, digest })
+    }
+
+    fn read(&mut self, place: Place<'_>, name: &str) -> Option<Module> {
         let path = self.path(place, name);
         if let Some(module) = self.read.get(&path) {
             return Some(module.clone());

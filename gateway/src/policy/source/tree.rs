@@ -7,7 +7,7 @@ use super::super::path::Step;
 use super::{Part, Span};
 
 /// Keys whose values may be secret: they are given to filters or upstreams as they are.
-const SECRET_KEYS: [&str; 5] = ["config", "vm_config", "environment", "set", "add"];
+const SECRET_KEYS: [&str; 6] = ["config", "vm_config", "environment", "password", "set", "add"];
 
 /// All nodes; the first is the document's root.
 #[derive(Default)]

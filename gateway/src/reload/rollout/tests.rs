@@ -13,6 +13,7 @@ use crate::admin::{Control, ReloadOutcome};
 use crate::generation::modules::ModuleStore;
 use crate::history::History;
 use crate::policy;
+use crate::policy::remote::NoFetch;
 use crate::reload::{First, Origin, Reloader};
 use crate::telemetry::access_log::{AccessLog, Sink};
 use crate::telemetry::metrics::Metrics;
@@ -54,12 +55,13 @@ async fn the_worker_in_the_place_of_a_lost_one_has_both_policies() {
         connections: AtomicU32::new(0),
         connection_numbers: AtomicU64::new(1),
     });
-    let loaded = policy::load(&source).unwrap();
+    let loaded = policy::load(&source, &NoFetch::shared()).unwrap();
     let workers = Workers::start(NonZeroUsize::MIN, &loaded.policy.listeners, &shared).unwrap();
     let store = Arc::new(ModuleStore::open(&folder.path().join("cache")).unwrap());
     let metrics = Arc::clone(&shared.metrics);
     let history = History::open(None, &source, NonZeroUsize::MIN, Arc::clone(&metrics));
-    let (mut reloader, handle) = Reloader::new(source.clone(), workers, store, shared, Arc::new(history));
+    let (mut reloader, handle) =
+        Reloader::new(source.clone(), NoFetch::shared(), workers, store, shared, Arc::new(history));
     let first = First { loaded, parse: Duration::ZERO, origin: Origin::Files };
     reloader.start(first).await.unwrap();
     let workers = Arc::clone(&reloader.workers);
