@@ -73,6 +73,8 @@ impl Http {
             .http_status_as_error(false)
             .max_redirects(REDIRECTS_MAX)
             .redirect_auth_headers(RedirectAuthHeaders::Never)
+            // Few requests are made, and one on a connection that is being closed would fail.
+            .max_idle_connections(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .tls_config(tls)
             .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
