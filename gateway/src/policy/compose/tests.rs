@@ -44,7 +44,7 @@ fn a_pipe_in_a_folder_is_refused() {
     let folder = folder(&[("10-base.yaml", BASE)]);
     let pipe = folder.path().join("20-pipe.yaml");
     assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
-    let findings = load(folder.path()).unwrap_err().to_string();
+    let findings = load(folder.path(), &NoFetch::shared()).unwrap_err().to_string();
     assert!(findings.contains("it is not a regular file"), "{findings}");
 }
 
