@@ -15,6 +15,9 @@ use http_body::{Body, Frame};
 
 use super::BoxError;
 
+/// What a piece takes beside its bytes, roughly; it counts, for there may be many small ones.
+pub const PIECE_BYTES: usize = 128;
+
 /// The end that is written to.
 #[derive(Debug)]
 pub struct Feed(Rc<Pipe>);
@@ -37,7 +40,7 @@ pub enum FeedError {
 #[derive(Debug)]
 struct Pipe {
     pieces: RefCell<VecDeque<Piece>>,
-    /// In `pieces`.
+    /// What `pieces` take.
     bytes: Cell<usize>,
     bytes_max: usize,
     life: Cell<Life>,
@@ -61,7 +64,7 @@ enum Life {
     Unread,
 }
 
-/// Both ends of a body of which at most `bytes_max` wait to be sent.
+/// Both ends of a body of which at most `bytes_max` wait to be sent, [`PIECE_BYTES`] more for each piece.
 #[must_use]
 pub fn feed(bytes_max: usize) -> (Feed, FedBody) {
     let pipe = Rc::new(Pipe {
@@ -85,7 +88,7 @@ impl Feed {
         if pipe.life.get() != Life::Open {
             return Err(FeedError::Closed);
         }
-        let bytes = pipe.bytes.get().saturating_add(piece.len());
+        let bytes = pipe.bytes.get().saturating_add(taken(&piece));
         if bytes > pipe.bytes_max {
             return Err(FeedError::Full);
         }
@@ -99,6 +102,10 @@ impl Feed {
     pub fn end(&self) {
         self.0.turn(Life::Ended);
     }
+}
+
+fn taken(piece: &Bytes) -> usize {
+    piece.len().saturating_add(PIECE_BYTES)
 }
 
 impl Pipe {
@@ -147,7 +154,7 @@ impl Body for FedBody {
         let piece = pipe.pieces.borrow_mut().pop_front();
         match piece {
             Some(Piece { bytes, _room }) => {
-                pipe.bytes.set(pipe.bytes.get().saturating_sub(bytes.len()));
+                pipe.bytes.set(pipe.bytes.get().saturating_sub(taken(&bytes)));
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             None if pipe.life.get() == Life::Ended => Poll::Ready(None),
@@ -173,13 +180,18 @@ mod tests {
         polled.map(|frame| frame.map(|frame| frame.map_err(drop).map(|frame| frame.into_data().unwrap())))
     }
 
+    /// Room for so many pieces of `bytes` in all.
+    fn room(pieces: usize, bytes: usize) -> usize {
+        pieces * PIECE_BYTES + bytes
+    }
+
     fn piece(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
     }
 
     #[test]
     fn what_is_written_is_sent_in_order() {
-        let (feed, mut body) = feed(10);
+        let (feed, mut body) = feed(room(2, 6));
         assert!(poll(&mut body).is_pending() && !body.is_end_stream());
         feed.push(piece("one"), ()).unwrap();
         feed.push(piece("two"), ()).unwrap();
@@ -195,8 +207,8 @@ mod tests {
 
     #[test]
     fn what_waits_is_limited() {
-        let (feed, mut body) = feed(5);
-        assert_eq!(feed.push(piece("larger"), ()), Err(FeedError::Full));
+        let (feed, mut body) = feed(room(2, 5));
+        assert_eq!(feed.push(piece("larger than all").repeat(20).into(), ()), Err(FeedError::Full));
         feed.push(piece("four"), ()).unwrap();
         assert_eq!(feed.push(piece("xx"), ()), Err(FeedError::Full));
         assert!(poll(&mut body).is_ready());
@@ -206,8 +218,15 @@ mod tests {
     }
 
     #[test]
+    fn empty_pieces_take_room() {
+        let (feed, _body) = feed(room(3, 0));
+        let pushed: Vec<_> = (0..4).map(|_| feed.push(Bytes::new(), ())).collect();
+        assert_eq!(pushed, [Ok(()), Ok(()), Ok(()), Err(FeedError::Full)]);
+    }
+
+    #[test]
     fn room_is_kept_as_long_as_a_piece_waits() {
-        let (feed, mut body) = feed(9);
+        let (feed, mut body) = feed(room(2, 9));
         let room = Rc::new(());
         feed.push(piece("one"), Rc::clone(&room)).unwrap();
         feed.push(piece("two"), Rc::clone(&room)).unwrap();
@@ -221,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_feed_that_breaks_off_breaks_the_body() {
-        let (feed, mut body) = feed(5);
+        let (feed, mut body) = feed(room(1, 3));
         feed.push(piece("one"), ()).unwrap();
         drop(feed);
         assert_eq!(poll(&mut body), Poll::Ready(Some(Err(()))));

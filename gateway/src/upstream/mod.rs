@@ -59,7 +59,7 @@ use http_body::Body;
 
 pub use self::body::PooledBody;
 pub use self::error::{Blame, EndpointName, Retry, SendError, Sent};
-pub use self::feed::{FedBody, Feed, FeedError, feed};
+pub use self::feed::{FedBody, Feed, FeedError, PIECE_BYTES, feed};
 pub use self::pool::UpstreamPool;
 pub use self::redis::{Command, CommandError, Login, RedisBounds, RedisError, RedisUpstream, ReplyError};
 pub use self::send::{Answer, ConnectionUse};

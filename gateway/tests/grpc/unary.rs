@@ -125,6 +125,25 @@ fn messages_that_are_not_taken() {
     assert_eq!(after(half, 13), "the answer ended within a message");
 }
 
+/// A server that goes on after the one message is not waited for.
+#[test]
+fn a_second_message_ends_the_call() {
+    let (resets, reset_by) = mpsc::channel();
+    let server = Http2Origin::start(move |mut exchange| {
+        let resets = resets.clone();
+        async move {
+            let mut stream = exchange.respond.send_response(head(), false).unwrap();
+            stream.send_data([frame(b"a"), frame(b"b")].concat().into(), false).unwrap();
+            resets.send(reset(&mut stream).await).unwrap();
+        }
+    });
+    // Longer than the test waits: only the second message can end it.
+    let ask = Ask { timeout_ms: 60_000, ..Ask::default() };
+    let limit = ", calls: { timeout: 60s }";
+    assert_eq!(denied(&ask, server.address(), limit, 413), "the answer has more than one message");
+    assert_eq!(reset_by.recv_timeout(DEADLINE).unwrap(), Reason::CANCEL);
+}
+
 #[test]
 fn an_answer_that_does_not_come() {
     let (resets, reset_by) = mpsc::channel();

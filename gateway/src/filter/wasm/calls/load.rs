@@ -8,6 +8,8 @@ use tollgate_proxy_wasm::{HttpCall, Pair};
 
 /// What a VM may have under way. One request alone may be larger, if its filter is allowed that.
 const BYTES_MAX: usize = 16 << 20;
+/// What a request or a message takes beside its bytes, roughly.
+const ITEM_BYTES: usize = 128;
 /// What a field takes beside its text.
 const FIELD_BYTES: usize = 32;
 
@@ -22,8 +24,9 @@ pub(in crate::filter::wasm) struct Share {
 }
 
 impl Load {
-    /// Takes a request in; `None` if too much is under way already.
+    /// Takes a request or a message in; `None` if too much is under way already.
     pub(super) fn take(&self, bytes: usize) -> Option<Share> {
+        let bytes = bytes.saturating_add(ITEM_BYTES);
         let before = self.0.get();
         let after = before.saturating_add(bytes);
         if before > 0 && after > BYTES_MAX {
@@ -57,9 +60,9 @@ mod tests {
     #[test]
     fn what_has_ended_makes_room() {
         let load = Load::default();
-        let first = load.take(BYTES_MAX - 1).unwrap();
-        let second = load.take(1).unwrap();
-        assert!(load.take(1).is_none());
+        let first = load.take(BYTES_MAX - 2 * ITEM_BYTES).unwrap();
+        let second = load.take(0).unwrap();
+        assert!(load.take(0).is_none(), "an empty one takes room as well");
         drop(first);
         assert!(load.take(BYTES_MAX).is_none(), "the second is under way");
         drop(second);
