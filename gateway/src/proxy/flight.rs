@@ -38,6 +38,8 @@ pub(super) struct Flight {
     /// What a policy in shadow makes of it.
     comparison: OnceCell<Rc<Comparison>>,
     route: Cell<Option<usize>>,
+    /// Every filter has let the head pass, and what is sent to the upstream is up to the body.
+    is_at_body: Cell<bool>,
     run: OnceCell<Run>,
     pub(super) upstream: RefCell<Option<UpstreamRecord>>,
     /// What broke the request body, for whoever sees only that sending failed.
@@ -78,6 +80,7 @@ impl Flight {
             on_trial,
             comparison: OnceCell::new(),
             route: Cell::new(None),
+            is_at_body: Cell::new(false),
             run: OnceCell::new(),
             upstream: RefCell::default(),
             body_error: RefCell::default(),
@@ -116,19 +119,33 @@ impl Flight {
         error.set(error.get().or(Some(word)));
     }
 
+    /// Every filter has let the head pass; whatever denies the request now, saw its body.
+    pub(super) fn reach_body(&self) {
+        self.is_at_body.set(true);
+    }
+
     /// A policy in shadow decides on it, too.
     pub(super) fn compare(&self, comparison: Rc<Comparison>) {
         // There is one shadow at a time, and it is asked once.
         let _ = self.comparison.set(comparison);
     }
 
-    /// What was decided on the request before its upstream was asked.
+    /// What was decided on the request before its body and its upstream were asked.
     fn decision(&self) -> Decision {
-        let status = self.exchange.course.status.get();
+        let course = &self.exchange.course;
+        let (status, is_at_body) = (course.status.get(), self.is_at_body.get());
         let denied = |filter| Decided::Denied { filter, status: status.map(|status| status.as_u16()) };
         let fate = match self.run.get().and_then(Run::ended) {
+            Some(ended) if ended.phase.is_of_request() && is_at_body => Decided::Undecided,
             Some(ended) if ended.phase.is_of_request() => denied(Some(ended.filter)),
             Some(_) => Decided::Allowed,
+            // Too large, or malformed. What the upstream answers is no error.
+            None if is_at_body
+                && status.is_some_and(|it| it.is_client_error())
+                && course.error.get().is_some() =>
+            {
+                Decided::Undecided
+            }
             None if self.upstream.borrow().is_none() && status.is_some_and(|it| it.is_client_error()) => {
                 denied(None)
             }

@@ -91,6 +91,7 @@ async fn act(flight: &Rc<Flight>, incoming: ClientBody) -> Result<Answer, ProxyE
     let route = flight.route().ok_or(ProxyError::NoRoute)?;
     match &route.next {
         Next::Forward { pool, rewrite_prefix, metrics } => {
+            flight.reach_body();
             let mut body = RequestBody::new(flight, incoming);
             if let Err(failure) = body.begin().await {
                 return failure.into_answer();

@@ -47,7 +47,8 @@ pub enum Fate {
         /// Which.
         filter: Arc<str>,
     },
-    /// A filter waited for something that did not come in time, such as a body: a shadow sees none.
+    /// Nothing before the body. In shadow: a filter waited for something that did not come in time, such as a
+    /// body, of which a shadow sees none. In force: the body decided.
     Undecided,
 }
 
@@ -65,7 +66,7 @@ pub enum Finding {
     OtherRoute,
     /// A filter of the policy in shadow failed.
     Failed,
-    /// The policy in shadow did not decide in time.
+    /// The policy in shadow did not decide in time, or that in force denied because of the body.
     Undecided,
     /// It was not asked: too many requests were with it.
     Skipped,
@@ -102,6 +103,7 @@ impl Finding {
         match &shadow.fate {
             Fate::Failed { .. } => Self::Failed,
             Fate::Undecided => Self::Undecided,
+            Fate::Allowed | Fate::Denied { .. } if live.fate == Fate::Undecided => Self::Undecided,
             Fate::Denied { .. } if is_allowed(live) => Self::WouldDeny,
             Fate::Allowed if !is_allowed(live) => Self::WouldAllow,
             Fate::Allowed | Fate::Denied { .. } if live.route != shadow.route => Self::OtherRoute,
@@ -232,6 +234,9 @@ mod tests {
         assert_eq!(of(("a", denied()), ("a", denied())), Finding::Agree);
         assert_eq!(of(("a", denied()), ("a", Fate::Undecided)), Finding::Undecided);
         assert_eq!(of(("a", denied()), ("a", Fate::Failed { filter: "f".into() })), Finding::Failed);
+        for shadow in [Fate::Allowed, denied()] {
+            assert_eq!(of(("a", Fate::Undecided), ("a", shadow)), Finding::Undecided);
+        }
         // A filter that failed closed in the policy in force denied the request.
         assert_eq!(of(("a", Fate::Failed { filter: "f".into() }), ("a", Fate::Allowed)), Finding::WouldAllow);
     }

@@ -63,7 +63,7 @@ pub use self::feed::{FedBody, Feed, FeedError, PIECE_BYTES, feed};
 pub use self::pool::UpstreamPool;
 pub use self::redis::{Command, CommandError, Login, RedisBounds, RedisError, RedisUpstream, ReplyError};
 pub use self::send::{Answer, ConnectionUse};
-pub use self::stats::UpstreamStats;
+pub use self::stats::{PoolId, UpstreamStats};
 pub use self::whole::{Courier, Payload, WholeBody, WholeResponse};
 use crate::policy::upstream::{Protocol, Upstream};
 
@@ -124,12 +124,12 @@ impl<B: RequestStream> Upstreams<B> {
         self.redis.get(name)
     }
 
-    /// What happened so far in the upstream named `name`, whatever it speaks, and its identity: that of a
-    /// pool that is carried over does not change.
+    /// What happened so far in the upstream named `name`, whatever it speaks, and whose it is: a pool that
+    /// is carried over is the same.
     #[must_use]
-    pub fn stats(&self, name: &str) -> Option<(*const (), UpstreamStats)> {
-        let redis = || self.redis.get(name).map(|redis| (Rc::as_ptr(redis).cast(), redis.stats()));
-        self.pools.get(name).map(|pool| (Rc::as_ptr(pool).cast(), pool.stats())).or_else(redis)
+    pub fn stats(&self, name: &str) -> Option<(PoolId, UpstreamStats)> {
+        let redis = || self.redis.get(name).map(|redis| (redis.id(), redis.stats()));
+        self.pools.get(name).map(|pool| (pool.id(), pool.stats())).or_else(redis)
     }
 
     /// All pools of HTTP upstreams, in no order.

@@ -14,7 +14,7 @@ use super::error::EndpointName;
 use super::http2::SharedConnections;
 use super::pick::Turn;
 use super::resolve::Resolver;
-use super::stats::{Counters, UpstreamStats};
+use super::stats::{Counters, PoolId, UpstreamStats};
 use super::{Endpoints, RequestStream};
 use crate::policy::upstream::{Endpoint, HostHeader, Upstream};
 
@@ -67,6 +67,11 @@ impl<B: RequestStream> UpstreamPool<B> {
         let now = Instant::now();
         let all = self.endpoints.iter().enumerate();
         all.filter(move |(_, endpoint)| endpoint.is_paused(now)).map(|(index, _)| index)
+    }
+
+    /// Which pool it is.
+    pub(super) fn id(&self) -> PoolId {
+        self.counters.pool
     }
 
     /// What happened here so far.

@@ -1,6 +1,7 @@
 //! Counters of one pool. Plain cells: the worker that owns the pool publishes them.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What happened in one pool, over its life, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,9 +22,21 @@ pub struct UpstreamStats {
     pub paused_endpoints: u64,
 }
 
+/// Which pool counted: no other of this process has or had the same, unlike an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PoolId(u64);
+
+impl Default for PoolId {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// The counting side.
 #[derive(Default)]
 pub(super) struct Counters {
+    pub(super) pool: PoolId,
     pub(super) reused: Counter,
     pub(super) connected: Counter,
     pub(super) connect_failures: Counter,

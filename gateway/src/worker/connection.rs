@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -35,9 +34,6 @@ content-type: text/plain; charset=utf-8\r\ncontent-length: 17\r\n\r\nRequest tim
 /// hyper's default, for which it keeps heads on the stack.
 const HEADERS_DEFAULT: u32 = 100;
 
-/// The number of the next connection.
-static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
-
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -62,7 +58,7 @@ pub(super) enum Notice {
 
 /// A client connection, as its requests and the sweep see it.
 pub struct ConnectionState {
-    /// Its number in this process, from 1.
+    /// Its number; no other connection of this process has it, of whichever kind.
     pub id: u64,
     /// The other end, for forwarding fields.
     pub peer: Peer,
@@ -87,9 +83,9 @@ pub struct ConnectionState {
 }
 
 impl ConnectionState {
-    fn new(peer_address: SocketAddr, local_address: SocketAddr) -> Rc<Self> {
+    fn new(id: u64, peer_address: SocketAddr, local_address: SocketAddr) -> Rc<Self> {
         Rc::new(Self {
-            id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+            id,
             peer: Peer::new(peer_address.ip()),
             peer_address,
             local_address,
@@ -249,7 +245,7 @@ impl Drop for Presence {
 /// drain waits for it.
 pub(super) fn start(stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
     let Ok(local) = stream.local_addr() else { return worker.release() };
-    let state = ConnectionState::new(peer, local);
+    let state = ConnectionState::new(worker.next_connection(), peer, local);
     worker.connections.borrow_mut().push(Rc::clone(&state));
     let presence = Presence { worker: Rc::clone(worker), state };
     tokio::task::spawn_local(serve(stream, presence));

@@ -50,6 +50,6 @@ pub struct Shared {
     pub guests: Arc<Guests>,
     /// Client connections open now.
     pub connections: AtomicU32,
-    /// Connections of TCP services so far: the number of the next one.
+    /// The number of the next client connection, of either kind.
     pub connection_numbers: AtomicU64,
 }

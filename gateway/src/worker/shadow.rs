@@ -111,11 +111,12 @@ impl Worker {
         drop(old);
     }
 
-    /// Looks after the one in shadow. For the sweep.
-    pub(super) fn sweep_shadow(&self) {
-        let Some(shadow) = self.shadow.borrow().clone() else { return };
+    /// Looks after the one in shadow, and gives it. For the sweep.
+    pub(super) fn sweep_shadow(&self) -> Option<Rc<Shadow>> {
+        let shadow = self.shadow.borrow().clone()?;
         shadow.generation.upstreams.sweep();
         shadow.generation.hosts.sweep();
         shadow.generation.publish_guests();
+        Some(shadow)
     }
 }

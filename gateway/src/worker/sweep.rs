@@ -8,7 +8,7 @@ use super::state::Worker;
 use crate::filter::wasm::VmSlot;
 use crate::generation::Generation;
 use crate::telemetry::metrics::{UpstreamMetrics, WorkerMetrics};
-use crate::upstream::UpstreamStats;
+use crate::upstream::{PoolId, UpstreamStats};
 
 const EVERY: Duration = Duration::from_millis(500);
 
@@ -31,14 +31,15 @@ pub(super) async fn run(worker: Rc<Worker>) {
             generation.publish_guests();
             publish_upstreams(generation, &published, &mut seen);
         }
-        worker.sweep_shadow();
         published = seen;
-        publish_vms(&all, &worker.metrics);
+        let shadow = worker.sweep_shadow();
+        let in_shadow = shadow.as_deref().map(|shadow| &shadow.generation);
+        publish_vms(all.iter().map(|generation| &**generation).chain(in_shadow), &worker.metrics);
     }
 }
 
-/// What was published of each pool, by its identity: two generations may have one, or each its own.
-type Published = HashMap<*const (), UpstreamStats>;
+/// What was published of each pool: two generations may have one, or each its own.
+type Published = HashMap<PoolId, UpstreamStats>;
 
 fn publish_upstreams(generation: &Generation, published: &Published, seen: &mut Published) {
     for (name, metrics) in &generation.upstream_metrics {
@@ -52,9 +53,9 @@ fn publish_upstreams(generation: &Generation, published: &Published, seen: &mut 
 }
 
 /// VMs that several generations have count once.
-fn publish_vms(all: &[Rc<Generation>], worker: &WorkerMetrics) {
+fn publish_vms<'a>(all: impl Iterator<Item = &'a Generation>, worker: &WorkerMetrics) {
     let mut slots: Vec<&Rc<VmSlot>> = Vec::new();
-    for slot in all.iter().flat_map(|generation| generation.slots()) {
+    for slot in all.flat_map(Generation::slots) {
         if !slots.iter().any(|known| Rc::ptr_eq(known, slot)) {
             slots.push(slot);
         }
@@ -65,9 +66,9 @@ fn publish_vms(all: &[Rc<Generation>], worker: &WorkerMetrics) {
     worker.wasm_vms.set(i64::try_from(vms).unwrap_or(i64::MAX));
 }
 
-/// Adds what has happened since the last time. A pool that was replaced starts from nothing.
+/// Adds what has happened since the last time.
 fn publish(metrics: &UpstreamMetrics, before: &UpstreamStats, now: &UpstreamStats) {
-    let grown = |now: u64, before: u64| if now >= before { now - before } else { now };
+    let grown = u64::wrapping_sub;
     metrics.opened.add(grown(now.connected, before.connected));
     metrics.reused.add(grown(now.reused, before.reused));
     metrics.failed.add(grown(now.connect_failures, before.connect_failures));

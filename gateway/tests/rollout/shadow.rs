@@ -90,6 +90,59 @@ fn a_filter_that_would_deny_denies_nobody() {
     );
 }
 
+/// The shadow sees no body, so on what a body decided there is nothing to compare.
+#[test]
+fn a_denial_for_the_body_is_no_difference() {
+    let denies = guest(
+        r#"(import "env" "proxy_send_local_response"
+    (func $respond (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))"#,
+        r#"(func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
+    (drop (call $respond (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+      (i32.const 0) (i32.const 0) (i32.const -1)))
+    (i32.const 1))"#,
+    );
+    let origin = Origin::echo();
+    let plain = format!("{}routes: [{{ name: all, forward: {{ upstream: u }} }}]\n", upstream(&origin));
+    let limited = format!("limits: {{ body_bytes: 16B }}\n{plain}");
+    let guarded = format!(
+        "{}filters: {{ guard: {{ wasm: {{ module: {} }} }} }}\n\
+         routes: [{{ name: all, filters: [guard], forward: {{ upstream: u }} }}]\n",
+        upstream(&origin),
+        denies.display()
+    );
+    let chunked = "POST / HTTP/1.1\r\nhost: test.example\r\ntransfer-encoding: chunked\r\n\r\n\
+                   20\r\n0123456789abcdef0123456789abcdef\r\n0\r\n\r\n";
+    for (policy, status) in [(limited, 413), (guarded, 403)] {
+        let gateway = start(&policy);
+        begin(&gateway, &plain, &[]);
+        assert_eq!(gateway.ask(chunked).status(), status);
+        let report = until_found(&gateway, "undecided", 1);
+        let sample = &report["samples"][0];
+        assert_eq!(
+            (&sample["live"]["fate"], &sample["shadow"]["fate"]),
+            (&"undecided".into(), &"allowed".into())
+        );
+    }
+}
+
+#[test]
+fn its_memory_is_seen() {
+    let rules = shipped("rules");
+    let options = Options { workers: 1, ..Default::default() };
+    let gateway = Gateway::start_with_socket(&answering("old"), &options);
+    gateway.wait_for_metric("tollgate_wasm_vms", 0.0);
+    let guarded = format!(
+        "filters: {{ guard: {{ wasm: {{ module: {}, config: {{ default: allow, rules: [] }} }} }} }}\n\
+         routes: [{{ name: all, filters: [guard], respond: {{ status: 200 }} }}]\n",
+        rules.display()
+    );
+    begin(&gateway, &guarded, &[]);
+    gateway.wait_for_metric("tollgate_wasm_vms", 1.0);
+    assert!(gateway.metric("tollgate_wasm_memory_bytes").unwrap() > 65_535.0);
+    assert!(shadow(&gateway, &["--stop"]).status.success());
+    gateway.wait_for_metric("tollgate_wasm_vms", 0.0);
+}
+
 #[test]
 fn another_route_is_noticed() {
     let gateway = start("routes: [{ name: one, respond: { status: 200 } }]\n");

@@ -184,6 +184,11 @@ impl Gateway {
         self.listeners[0]
     }
 
+    /// All listeners, in the order of the policy.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.listeners
+    }
+
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }

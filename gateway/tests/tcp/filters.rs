@@ -167,3 +167,43 @@ fn properties_tell_about_the_connection() {
     let (value, ..) = told(&["connection", "id"]);
     assert_eq!(value, 1_u64.to_le_bytes());
 }
+
+/// Connections of HTTP and of TCP services have one row of numbers.
+#[test]
+fn a_connection_has_a_number_of_its_own() {
+    // Logs `numbered` and the number as one character.
+    let tell =
+        "(if (call $property (i32.const 16) (i32.const 13) (i32.const 0) (i32.const 4)) (then unreachable))
+    (i32.store8 (i32.const 40) (i32.add (i32.const 48) (i32.load8_u (i32.load (i32.const 0)))))
+    (drop (call $log (i32.const 2) (i32.const 32) (i32.const 9)))
+    (i32.const 0)";
+    let module = crate::guests::network(&format!(
+        r#"(data (i32.const 16) "connection\00id") (data (i32.const 32) "numbered") {}
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) {tell})"#,
+        crate::guests::export(Callback::New, tell)
+    ));
+    let server = Server::echo();
+    let gateway = crate::start(&format!(
+        "version: 1\n\
+         admin: {{ address: '127.0.0.1:0' }}\n\
+         listeners: [{{ address: '127.0.0.1:0', tcp: {{ name: t, filters: [f], forward: {{ upstream: u }} }} }}, \
+         {{ address: '127.0.0.1:0' }}]\n\
+         upstreams: {{ u: {{ endpoints: ['{}'] }} }}\n\
+         filters: {{ f: {{ wasm: {{ module: '{}' }} }} }}\n\
+         routes: [{{ name: all, filters: [f], respond: {{ status: 200 }} }}]\n",
+        server.address,
+        module.display()
+    ));
+    let [tcp, http] = *gateway.addresses() else { panic!("two listeners") };
+    for _ in 0..2 {
+        let mut client = Client::connect(tcp);
+        client.send("x");
+        client.expect("x");
+        assert_eq!(crate::support::Client::connect(http).ask(crate::support::get("/", &[])).status(), 200);
+    }
+    let log = gateway.stop().log;
+    let numbers: Vec<_> =
+        log.iter().filter_map(|line| line.split_once("numbered")?.1.chars().next()).collect();
+    let different: std::collections::HashSet<_> = numbers.iter().collect();
+    assert_eq!((numbers.len(), different.len()), (4, 4), "{numbers:?}");
+}

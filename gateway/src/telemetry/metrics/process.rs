@@ -141,7 +141,7 @@ pub(super) fn encode_workers(page: &mut Page<'_>, workers: &Sharded<WorkerMetric
     page.gauges("client_connections_active", "Client connections open", |family| {
         family.single(workers.sum(|w| w.connections_active.get()))
     })?;
-    page.gauges("wasm_vms", "Wasm VMs of the policy in force", |family| {
+    page.gauges("wasm_vms", "Wasm VMs at work, those of a policy in shadow among them", |family| {
         family.single(workers.sum(|w| w.wasm_vms.get()))
     })?;
     page.gauges("wasm_memory_bytes", "Memory of those VMs", |family| {

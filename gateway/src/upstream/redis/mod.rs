@@ -39,7 +39,7 @@ pub use self::reply::ReplyError;
 use self::server::Server;
 use self::session::Session;
 use super::error::SendError;
-use super::stats::UpstreamStats;
+use super::stats::{PoolId, UpstreamStats};
 use crate::policy::upstream::Upstream;
 
 /// Logins with a connection of their own.
@@ -152,6 +152,11 @@ impl RedisUpstream {
         let session = Rc::new(Session::new(Rc::clone(login)));
         sessions.insert(Rc::clone(login), Rc::clone(&session));
         Ok(session)
+    }
+
+    /// Which pool it is.
+    pub(super) fn id(&self) -> PoolId {
+        self.server.counters.pool
     }
 
     /// What happened here so far.

@@ -286,3 +286,23 @@ async fn pools_are_carried_over_by_definition() {
     })
     .await;
 }
+
+/// What is published of a pool is told apart by who it is, also from one that is gone, whose place in memory
+/// it may have.
+#[tokio::test]
+async fn no_two_pools_are_taken_for_one() {
+    let definitions = [Protocol::Http1, Protocol::Redis].map(|protocol| Upstream {
+        protocol,
+        name: format!("{protocol:?}").into(),
+        ..definition(&[([127, 0, 0, 1], 1).into()])
+    });
+    let definitions = definitions.map(Arc::new);
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..10 {
+        let upstreams: Upstreams<TestBody> = Upstreams::build(&definitions, None);
+        let ids = definitions.iter().map(|it| upstreams.stats(&it.name).unwrap().0);
+        assert!(ids.clone().all(|id| seen.insert(id)));
+        let same = Upstreams::build(&definitions, Some(&upstreams));
+        assert!(ids.eq(definitions.iter().map(|it| same.stats(&it.name).unwrap().0)));
+    }
+}
