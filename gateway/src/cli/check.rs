@@ -81,13 +81,13 @@ fn try_check(args: &Args) -> Result<Exit, Exit> {
         Err(findings) => findings,
     };
     if args.json {
-        println!("{}", json(findings, result.is_ok(), started));
+        outln!("{}", json(findings, result.is_ok(), started));
     } else {
-        print!("{findings}");
+        out!("{findings}");
         let file = args.policy.display();
         match &result {
-            Ok(loaded) => println!("{file}: {}{}", summary(loaded), in_words(started)),
-            Err(_) => println!("\n{file}: not usable"),
+            Ok(loaded) => outln!("{file}: {}{}", summary(loaded), in_words(started)),
+            Err(_) => outln!("\n{file}: not usable"),
         }
     }
     let is_warned = findings.list.iter().any(|finding| finding.severity == Severity::Warning);

@@ -7,12 +7,15 @@
 //! | Code | Meaning |
 //! | --- | --- |
 //! | 0 | done; for `run` also: drained after SIGTERM or SIGINT |
-//! | 1 | `check`: the policy has errors; `test`: a case failed; `explain`: no route takes the request; `diff`: something would change; `demo`: a step did not do what it should; `reload`, `rollback`, `rollout`: refused; `filter`: see there |
-//! | 2 | `filter`, `test`: what was asked for could not be done; `history`, `reload`, `rollback`, `rollout`: the gateway cannot be asked; `shadow`: it could not be done |
+//! | 1 | `check`: the policy has errors; `test`: a case failed; `explain`: no route takes the request; `diff`: something would change; `demo`: a step did not do what it should; `reload`, `rollback`, `rollout`, `shadow`, and `diff` with a running gateway: refused; `filter`: see there |
+//! | 2 | `filter`, `test`: what was asked for could not be done; `history`, `reload`, `rollback`, `rollout`, `shadow`: the gateway cannot be asked |
 //! | 64 | the command line is wrong |
 //! | 65 | `run`, `test`, `explain`, `diff`: the policy is wrong, or a filter of it does not start |
 //! | 70 | the gateway or its machine failed: a port is taken, a folder cannot be written |
 //! | 128 + n | `run`: ended at once by a second signal n |
+
+#[macro_use]
+mod out;
 
 mod admin_sockets;
 mod check;

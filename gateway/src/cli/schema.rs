@@ -17,6 +17,6 @@ pub(super) struct Args {}
 
 pub(super) fn schema(_: &Args) -> Exit {
     // Plain data with text keys: there is nothing in it that JSON could not say.
-    println!("{}", serde_json::to_string_pretty(&policy::schema()).unwrap_or_default());
+    outln!("{}", serde_json::to_string_pretty(&policy::schema()).unwrap_or_default());
     Exit::Done
 }

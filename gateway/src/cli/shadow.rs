@@ -65,7 +65,7 @@ fn parse_share(text: &str) -> Result<u16, String> {
 pub(super) fn run(args: &Args) -> Exit {
     match report(args) {
         Ok(text) => {
-            print!("{text}");
+            out!("{text}");
             Exit::Done
         }
         Err(failure) => {

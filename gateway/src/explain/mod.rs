@@ -25,6 +25,6 @@ pub const NEAREST: usize = 8;
 /// # Errors
 /// If the gateway would refuse it before it looks for a route.
 pub fn explain(policy: &Policy, inquiry: &Inquiry, nearest: usize) -> Result<Report, QuestionError> {
-    let question = request::Question::new(inquiry, &policy.trusted_proxies)?;
+    let question = request::Question::new(inquiry, policy)?;
     Ok(Report::new(policy, &question, nearest))
 }

@@ -187,8 +187,7 @@ fn told(policy: &Policy, route: &Route, text: String) -> String {
 fn action(policy: &Policy, route: &Route, question: &Question) -> String {
     match &route.action {
         Action::Forward { upstream, rewrite_prefix } => {
-            let endpoints: Vec<_> =
-                upstream.endpoints.iter().map(|end| format!("{}:{}", end.host, end.port)).collect();
+            let endpoints: Vec<_> = upstream.endpoints.iter().map(ToString::to_string).collect();
             let target = rewrite_prefix.as_ref().and_then(|replacement| target(route, question, replacement));
             let rewritten = target.map(|target| format!(", as {target}")).unwrap_or_default();
             let owner = Owner::Upstream(upstream.name.to_string());

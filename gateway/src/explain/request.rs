@@ -5,13 +5,15 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use ipnet::IpNet;
 
 use crate::http::forwarded::{Peer, Trust, client_address};
+use crate::http::framing::{self, FramingError};
 use crate::http::host::{self, HostError};
 use crate::http::path::{self, PathError};
+use crate::policy::Policy;
+use crate::policy::limits::Limits;
 use crate::route::RequestView;
 
 /// A header field of the command line.
@@ -59,6 +61,18 @@ pub enum QuestionError {
     /// Its path.
     #[error("the gateway would answer 400: {0}")]
     Path(#[from] PathError),
+    /// Its method, or how its body is framed.
+    #[error("the gateway would answer 501: {0}")]
+    Framing(#[from] FramingError),
+    /// Its head, by `limits`.
+    #[error("the gateway would answer 431: more than {0} header fields")]
+    Fields(u32),
+    /// Likewise.
+    #[error("the gateway would answer 431: a head of more than {0} bytes")]
+    Head(u64),
+    /// Its body, by `limits`.
+    #[error("the gateway would answer 413: a body of more than {0} bytes")]
+    Body(u64),
 }
 
 /// What is asked.
@@ -92,7 +106,8 @@ pub(super) struct Question {
 }
 
 impl Question {
-    pub(super) fn new(inquiry: &Inquiry, trusted: &[IpNet]) -> Result<Self, QuestionError> {
+    pub(super) fn new(inquiry: &Inquiry, policy: &Policy) -> Result<Self, QuestionError> {
+        let trusted = &policy.trusted_proxies;
         let mut headers = HeaderMap::new();
         for Field(name, value) in &inquiry.headers {
             headers.append(name.clone(), value.clone());
@@ -100,6 +115,8 @@ impl Question {
         if !headers.contains_key(HOST) {
             headers.insert(HOST, host_field(&inquiry.url)?);
         }
+        check_limits(inquiry, &headers, &policy.limits)?;
+        framing::check_request(&inquiry.method, &headers)?;
         let host = host::of_request(Version::HTTP_11, &inquiry.url, &headers)?;
         let host = host.ok_or(HostError::Missing)?.name.into_owned();
         let written = if inquiry.url.path().is_empty() { "/" } else { inquiry.url.path() };
@@ -126,6 +143,23 @@ impl Question {
             headers: &self.headers,
         }
     }
+}
+
+/// As the connection and `proxy/admit` do.
+fn check_limits(inquiry: &Inquiry, headers: &HeaderMap, limits: &Limits) -> Result<(), QuestionError> {
+    let count = limits.header_count_max.get();
+    if headers.len() > count as usize {
+        return Err(QuestionError::Fields(count));
+    }
+    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let line = inquiry.method.as_str().len() + inquiry.url.to_string().len() + " HTTP/1.1\r\n\r\n".len() + 1;
+    let bytes = u64::from(limits.header_bytes_max);
+    if (fields + line) as u64 > bytes {
+        return Err(QuestionError::Head(bytes));
+    }
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let max = limits.body_bytes_max.get();
+    if declared.is_some_and(|length| length > max) { Err(QuestionError::Body(max)) } else { Ok(()) }
 }
 
 fn host_field(url: &Uri) -> Result<HeaderValue, HostError> {

@@ -216,7 +216,7 @@ fn of_body_mode(mode: BodyMode) -> String {
 }
 
 fn of_endpoints(endpoints: &[Endpoint]) -> String {
-    list(endpoints.iter().map(|end| format!("{}:{}", end.host, end.port)))
+    list(endpoints.iter().map(ToString::to_string))
 }
 
 fn of_rate_limit(limit: &RateLimit) -> Vec<Fact> {

@@ -102,6 +102,12 @@ impl<'s> Report<'s> {
         self.variables.borrow_mut().push(FromVariables { file, start: span.start, whole, parts });
     }
 
+    /// Whether variables are part of the value at `at`.
+    pub(super) fn is_from_variables(&self, at: &At<'_>) -> bool {
+        let (file, span) = self.files.span(at, Part::Value);
+        self.variables.borrow().iter().any(|known| (known.file, known.start) == (file, span.start))
+    }
+
     /// All variables.
     pub(super) fn variables(&self) -> Vec<variables::Part> {
         self.variables.borrow().iter().flat_map(|value| value.parts.clone()).collect()

@@ -1,5 +1,6 @@
 //! Upstreams: named groups of endpoints that requests are sent to.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,14 @@ pub struct Endpoint {
     pub host: Arc<str>,
     /// TCP port, never 0.
     pub port: u16,
+}
+
+/// `host:port`, an IPv6 address in brackets.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
 }
 
 /// Which Host header the upstream sees.

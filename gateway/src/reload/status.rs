@@ -24,7 +24,7 @@ use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Filter, FilterKind};
 use crate::policy::listener::Service;
 use crate::policy::rollout::Share;
-use crate::policy::upstream::{Endpoint, Upstream};
+use crate::policy::upstream::Upstream;
 use crate::policy::{self, Diagnostics, KeptFile};
 use crate::telemetry::Timestamp;
 use crate::worker::Shared;
@@ -212,7 +212,7 @@ impl Handle {
     fn upstream_status(&self, upstream: &Upstream) -> UpstreamStatus {
         let metrics = self.shared.metrics.upstream(&upstream.name);
         let endpoints = upstream.endpoints.iter().enumerate().map(|(index, endpoint)| EndpointStatus {
-            address: endpoint_address(endpoint),
+            address: endpoint.to_string().into(),
             skipped: metrics.is_skipped(index),
         });
         UpstreamStatus { name: Arc::clone(&upstream.name), endpoints: endpoints.collect() }
@@ -340,10 +340,4 @@ impl Control for Handle {
         let live = self.shared.guests.recorder.start(wanted).map_err(|_| NotRecorded::Busy)?;
         Ok(Begun { live, generation })
     }
-}
-
-fn endpoint_address(endpoint: &Endpoint) -> Arc<str> {
-    let Endpoint { host, port } = endpoint;
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    address.into()
 }

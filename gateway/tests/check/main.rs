@@ -4,6 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::io::Read;
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 use support::guest::shipped;
 use support::{Ran, tollgate};
@@ -112,4 +115,15 @@ fn warnings_fail_only_if_they_are_denied() {
     assert!(ran.out.contains("warning: filters.idle: no route uses it"), "{}", ran.out);
     assert!(ran.out.ends_with("2 filters, 0 upstreams; 1 filter started\n"), "{}", ran.out);
     check(&folder, &["--deny-warnings"]).expect(1);
+}
+
+/// `tollgate check … | head`: who has read enough goes away, which is no fault of the command.
+#[test]
+fn a_reader_that_goes_away_does_no_harm() {
+    let mut schema = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let mut child = schema.arg("schema").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
 }

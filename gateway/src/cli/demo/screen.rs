@@ -35,22 +35,22 @@ impl Screen {
     }
 
     pub(super) fn say(&self, text: &str) {
-        println!("{text}");
+        outln!("{text}");
     }
 
     /// Begins a step.
     pub(super) fn step(&mut self, title: &str) {
         self.steps += 1;
-        println!("\n{}", self.styled(Style::Title, &format!("{}. {title}", self.steps)));
+        outln!("\n{}", self.styled(Style::Title, &format!("{}. {title}", self.steps)));
     }
 
     /// A request and its answer: the headers of `shown`, and the body.
     pub(super) fn exchange(&self, method: &Method, path: &str, reply: &Reply, shown: &[&str]) {
-        println!("  > {method} {path}");
-        println!("  {}", self.styled(Style::Faint, &format!("< {}", reply.status)));
+        outln!("  > {method} {path}");
+        outln!("  {}", self.styled(Style::Faint, &format!("< {}", reply.status)));
         for name in shown {
             if let Some(value) = reply.header(name) {
-                println!("  {}", self.styled(Style::Faint, &format!("< {name}: {value}")));
+                outln!("  {}", self.styled(Style::Faint, &format!("< {name}: {value}")));
             }
         }
         self.quote(&reply.text());
@@ -59,17 +59,17 @@ impl Screen {
     /// Text from elsewhere, cut to some lines.
     pub(super) fn quote(&self, text: &str) {
         for line in cut(text, BODY_LINES) {
-            println!("  {}", self.styled(Style::Faint, &format!("| {line}")));
+            outln!("  {}", self.styled(Style::Faint, &format!("| {line}")));
         }
     }
 
     /// Whether something is as it should be.
     pub(super) fn expect(&mut self, holds: bool, what: &str) {
         if holds {
-            println!("  {} {what}", self.styled(Style::Good, "ok"));
+            outln!("  {} {what}", self.styled(Style::Good, "ok"));
         } else {
             self.failures += 1;
-            println!("  {} expected: {what}", self.styled(Style::Bad, "FAILED"));
+            outln!("  {} expected: {what}", self.styled(Style::Bad, "FAILED"));
         }
     }
 
@@ -83,7 +83,7 @@ impl Screen {
             1 => self.styled(Style::Bad, "One expectation did not hold."),
             failures => self.styled(Style::Bad, &format!("{failures} expectations did not hold.")),
         };
-        println!("\n{text}");
+        outln!("\n{text}");
     }
 
     pub(super) fn styled(&self, style: Style, text: &str) -> String {

@@ -57,8 +57,8 @@ pub(super) fn diff(args: &Args) -> Exit {
     let comparison = Comparison::between(&old.policy, &new.policy, refused);
     match args.json {
         // Plain data with text keys: there is nothing in it that JSON could not say.
-        true => println!("{}", serde_json::to_string_pretty(&comparison).unwrap_or_default()),
-        false => print!("{comparison}"),
+        true => outln!("{}", serde_json::to_string_pretty(&comparison).unwrap_or_default()),
+        false => out!("{comparison}"),
     }
     if comparison.is_empty() { Exit::Done } else { Exit::Failed }
 }

@@ -79,8 +79,8 @@ pub(super) fn explain(args: &Args) -> Exit {
     };
     match args.json {
         // Plain data with text keys: there is nothing in it that JSON could not say.
-        true => println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default()),
-        false => print!("{}", Text(&report)),
+        true => outln!("{}", serde_json::to_string_pretty(&report).unwrap_or_default()),
+        false => out!("{}", Text(&report)),
     }
     if report.route.is_some() { Exit::Done } else { Exit::Failed }
 }

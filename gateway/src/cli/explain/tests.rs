@@ -95,6 +95,11 @@ fn what_the_gateway_would_refuse_is_told_so() {
     };
     assert!(refused(&["GET", "/a/%2fb"]).contains("400"));
     assert!(refused(&["GET", "/", "-H", "host: a b"]).contains("400"));
+    assert!(refused(&["CONNECT", "/"]).contains("501"));
+    assert!(refused(&["POST", "/", "-H", "transfer-encoding: gzip"]).contains("501"));
+    assert!(refused(&["POST", "/", "-H", "content-length: 99999999999"]).contains("413"));
+    assert!(refused(&["GET", "/", "-H", &format!("x: {}", "y".repeat(70_000))]).contains("431"));
+    assert!(refused(&[vec!["GET", "/"], ["-H", "x: y"].repeat(100)].concat()).contains("431"));
     let wrong = |args: &[&str]| Cli::try_parse_from(["explain", "p.yaml"].iter().chain(args)).is_err();
     assert!(wrong(&["GET", "/", "-H", "no colon"]));
     assert!(wrong(&["GET", "/", "-H", "bad name: x"]));

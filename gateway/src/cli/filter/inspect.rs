@@ -37,9 +37,9 @@ pub(super) fn inspect(args: &Args) -> Exit {
     let report = inspect::inspect(&wasm, &args.module.display().to_string());
     if args.json {
         // Plain data with text keys: there is nothing in it that JSON could not say.
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+        outln!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
     } else if args.policy {
-        print!("{}", report.policy);
+        out!("{}", report.policy);
     } else {
         tell(&report, Style::of_stdout());
     }
@@ -51,8 +51,8 @@ fn tell(report: &Report, style: Style) {
         true => style.good("this gateway would load it"),
         false => style.bad("this gateway would refuse it"),
     };
-    println!("{verdict}");
-    report.problems.iter().for_each(|problem| println!("  {} {}", style.bad("because"), printable(problem)));
+    outln!("{verdict}");
+    report.problems.iter().for_each(|problem| outln!("  {} {}", style.bad("because"), printable(problem)));
     line(style, "size", &format!("{} bytes", report.bytes));
     line(style, "sha256", &report.digest);
     line(style, "abi", &or_none(&report.abi));
@@ -76,11 +76,11 @@ fn tell(report: &Report, style: Style) {
     line(style, "exports too", &or_none(&report.exports));
     imports(&report.imports, style);
     report.notes.iter().for_each(|note| line(style, "note", note));
-    println!("\n{}\n{}", style.title("A policy to begin with"), printable(&report.policy));
+    outln!("\n{}\n{}", style.title("A policy to begin with"), printable(&report.policy));
 }
 
 fn imports(imports: &[ImportReport], style: Style) {
-    println!("\n{}", style.title(&format!("Imports ({})", imports.len())));
+    outln!("\n{}", style.title(&format!("Imports ({})", imports.len())));
     for import in imports {
         let support = match import.support {
             ImportSupport::Served => style.good("served    "),
@@ -89,16 +89,16 @@ fn imports(imports: &[ImportReport], style: Style) {
             ImportSupport::Unknown => style.bad("unknown   "),
         };
         let ty = style.faint(&import.ty);
-        println!("  {support} {}.{} {ty}", printable(&import.module), printable(&import.name));
+        outln!("  {support} {}.{} {ty}", printable(&import.module), printable(&import.name));
     }
     if imports.iter().any(|import| import.support == ImportSupport::Refused) {
-        println!("  {}", style.faint("refused: it resolves, and answers an error that guests cope with"));
+        outln!("  {}", style.faint("refused: it resolves, and answers an error that guests cope with"));
     }
-    println!();
+    outln!();
 }
 
 fn line(style: Style, label: &str, text: &str) {
-    println!("{} {}", style.title(&format!("{label:<12}")), printable(text));
+    outln!("{} {}", style.title(&format!("{label:<12}")), printable(text));
 }
 
 fn or_none(list: &[String]) -> String {

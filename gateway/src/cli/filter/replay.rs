@@ -91,7 +91,7 @@ fn try_replay(args: &Args) -> Result<Exit, Exit> {
         let report =
             Report { recording, replayed, differing: differing_count, partial, exchanges: differing };
         // Plain data with text keys: there is nothing in it that JSON could not say.
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+        outln!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
     } else {
         told.sum_up(replayed.len(), differing.len(), partial, &recorded);
     }
@@ -143,29 +143,26 @@ impl Told<'_> {
         let request = printable(&one.request);
         let place =
             format!("({}:{}, from {} at {})", self.file.display(), one.line, one.client, printable(&one.at));
-        println!("{} {request} {}", self.style.bad("differs"), self.style.faint(&place));
+        outln!("{} {request} {}", self.style.bad("differs"), self.style.faint(&place));
         for difference in &one.differences {
-            println!("        {}", printable(&difference.what));
-            println!("          recorded: {}", printable(&difference.recorded));
-            println!("          now:      {}", printable(&difference.now));
+            outln!("        {}", printable(&difference.what));
+            outln!("          recorded: {}", printable(&difference.recorded));
+            outln!("          now:      {}", printable(&difference.now));
         }
         for line in one.log.iter().take(LOG_SHOWN) {
-            println!(
-                "{}",
-                self.style.faint(&format!("        log {}: {}", line.level, printable(&line.text)))
-            );
+            outln!("{}", self.style.faint(&format!("        log {}: {}", line.level, printable(&line.text))));
         }
     }
 
     fn sum_up(&self, replayed: usize, differing: usize, partial: usize, recorded: &Recorded) {
         let text = format!("{replayed} replayed, {differing} differ");
         let text = if differing == 0 { self.style.good(&text) } else { self.style.bad(&text) };
-        println!("{}: {text}", self.file.display());
+        outln!("{}: {text}", self.file.display());
         if partial > 0 {
-            println!("  {partial} of them without what was redacted, or with bodies that were cut");
+            outln!("  {partial} of them without what was redacted, or with bodies that were cut");
         }
         if recorded.ending.is_none() {
-            println!("  the recording was cut off");
+            outln!("  the recording was cut off");
         }
     }
 }

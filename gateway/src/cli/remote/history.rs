@@ -53,7 +53,7 @@ fn try_history(args: &Args) -> Result<Exit, Failure> {
         return Ok(answer.print());
     }
     let overview: Overview = serde_json::from_slice(&answer.body)?;
-    print!("{}", table(&overview, args.lines));
+    out!("{}", table(&overview, args.lines));
     Ok(Exit::Done)
 }
 

@@ -74,7 +74,7 @@ impl Answer {
         let is_verdict = matches!(self.status, StatusCode::CONFLICT | StatusCode::NOT_FOUND);
         let text = String::from_utf8_lossy(&self.body);
         if self.status.is_success() || is_verdict && !text.is_empty() {
-            print!("{text}");
+            out!("{text}");
             // There is nowhere to tell that it is closed.
             let _ = io::stdout().flush();
             return if self.status.is_success() { Exit::Done } else { Exit::Failed };
@@ -93,7 +93,7 @@ impl Answer {
         let text = String::from_utf8_lossy(&self.body);
         let text = text.trim_end();
         if self.status.is_success() {
-            println!("{text}");
+            outln!("{text}");
             Exit::Done
         } else {
             eprintln!("{text}");

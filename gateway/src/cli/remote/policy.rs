@@ -58,7 +58,7 @@ pub(in crate::cli) fn roll_back(args: &RollbackArgs) -> Exit {
 fn told(answer: Result<Answer, Failure>, format: Format, unchanged: &str) -> Exit {
     let shown = answer.and_then(|answer| match format {
         Format::Text if answer.status.is_success() => {
-            println!("{}", in_words(&answer.json()?, unchanged));
+            outln!("{}", in_words(&answer.json()?, unchanged));
             Ok(Exit::Done)
         }
         _ => Ok(answer.print()),

@@ -54,7 +54,7 @@ fn try_rollout(args: &Args) -> Result<Exit, Failure> {
     if args.format == Format::Json || !answer.status.is_success() {
         return Ok(answer.print());
     }
-    print!("{}", text(&answer.json()?));
+    out!("{}", text(&answer.json()?));
     Ok(Exit::Done)
 }
 

@@ -96,12 +96,12 @@ impl Options {
     /// Tells of all of them, and how it went.
     pub(super) fn conclude(&self, subject: Subject<'_>, tested: &[Tested]) -> Result<Exit, Exit> {
         if self.json {
-            println!("{}", json(subject, tested));
+            outln!("{}", json(subject, tested));
         }
         if let Some(file) = &self.junit {
             let text = junit::report(subject.path(), tested);
             let written = if file.as_os_str() == "-" {
-                print!("{text}");
+                out!("{text}");
                 Ok(())
             } else {
                 std::fs::write(file, text)
@@ -142,29 +142,29 @@ impl Teller {
         let name = printable(&verdict.name);
         let took = self.style.faint(&format!("({})", milliseconds(verdict.duration)));
         if verdict.passed() {
-            println!("{} {name} {took}", self.style.good("ok    "));
+            outln!("{} {name} {took}", self.style.good("ok    "));
             return;
         }
-        println!("{} {name} {took}", self.style.bad("FAILED"));
+        outln!("{} {name} {took}", self.style.bad("FAILED"));
         verdict.mismatches.iter().for_each(|mismatch| self.mismatch(mismatch));
         let lines = verdict.log.iter().take(LOG_SHOWN);
         for line in lines {
             let who = if line.is_guest { "log" } else { "host" };
             let text = printable(&line.text);
-            println!("{}", self.style.faint(&format!("         {who} {}: {text}", line.level)));
+            outln!("{}", self.style.faint(&format!("         {who} {}: {text}", line.level)));
         }
         if verdict.log.len() > LOG_SHOWN {
             let more = verdict.log.len() - LOG_SHOWN;
-            println!("{}", self.style.faint(&format!("         {more} more lines of log")));
+            outln!("{}", self.style.faint(&format!("         {more} more lines of log")));
         }
     }
 
     fn mismatch(&self, mismatch: &Mismatch) {
         let place = format!("{}:{}", self.file, mismatch.position.line);
         let colon = if mismatch.path.is_empty() { "" } else { ": " };
-        println!("       {place}{colon}{}", mismatch.path);
-        println!("         expected: {}", printable(&mismatch.expected));
-        println!("         got:      {}", printable(&mismatch.got));
+        outln!("       {place}{colon}{}", mismatch.path);
+        outln!("         expected: {}", printable(&mismatch.expected));
+        outln!("         got:      {}", printable(&mismatch.got));
     }
 
     /// All of the file have ended.
@@ -177,7 +177,7 @@ impl Teller {
         let passed = verdicts.len() - failed;
         let text = format!("{passed} passed, {failed} failed, in {}", milliseconds(total));
         let text = if failed == 0 { self.style.good(&text) } else { self.style.bad(&text) };
-        println!("\n{}: {text}", self.file);
+        outln!("\n{}: {text}", self.file);
     }
 }
 

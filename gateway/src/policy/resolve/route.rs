@@ -14,7 +14,7 @@ use super::names::Names;
 use super::overlap::Overlaps;
 use super::pattern::Patterns;
 use super::place::Place;
-use super::scalar::check_name;
+use super::scalar::check_shown_name;
 use super::sets::Chains;
 use super::{action, matches};
 
@@ -89,7 +89,7 @@ fn resolve_all(
 fn route_name(place: Place<'_>, raw: &raw::Route, index: usize) -> Arc<str> {
     match raw.name.given() {
         Some(name) => {
-            check_name(place.key("name"), name);
+            check_shown_name(place.key("name"), name);
             name.as_str().into()
         }
         None => format!("route-{}", index + 1).into(),

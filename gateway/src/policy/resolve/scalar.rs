@@ -142,6 +142,16 @@ pub(super) fn check_name(place: Place<'_>, text: &str) -> bool {
     right
 }
 
+/// That it is a name, and written: names are in logs and metrics, and variables may be secrets.
+pub(super) fn check_shown_name(place: Place<'_>, text: &str) -> bool {
+    if place.report.is_from_variables(&place.at) {
+        let problem = Problem::new("a variable in a name, which logs and metrics show");
+        place.error(problem.help("write the name"));
+        return false;
+    }
+    check_name(place, text)
+}
+
 const NAME_MAX: usize = 63;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
 use super::listener::{Address, LISTENERS_MAX};
 use super::names::Names;
 use super::place::Place;
-use super::scalar::{check_name, count, duration, size};
+use super::scalar::{check_shown_name, count, duration, size};
 use super::sets::Chains;
 
 const FILTERS_MAX: usize = 64;
@@ -69,7 +69,7 @@ pub(super) fn join(addresses: Vec<Address>, mut services: Services) -> Vec<Liste
 fn service_name(place: Place<'_>, raw: &raw::TcpService, index: usize) -> Arc<str> {
     match raw.name.given() {
         Some(name) => {
-            check_name(place.key("name"), name);
+            check_shown_name(place.key("name"), name);
             name.as_str().into()
         }
         None => format!("tcp-{}", index + 1).into(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest, Sha256};
 
@@ -45,9 +46,11 @@ const LONG: usize = 6;
 
 impl Origins {
     pub(in super::super) fn add(&mut self, owner: Owner, parts: Vec<Part>) {
-        if !parts.is_empty() {
-            self.parts.entry(owner).or_default().extend(parts);
+        if parts.is_empty() {
+            return;
         }
+        let normal: Vec<Part> = parts.iter().filter_map(in_normal_form).collect();
+        self.parts.entry(owner).or_default().extend(parts.into_iter().chain(normal));
     }
 
     /// `text`, which tells of `owner`, with variables as they are written.
@@ -112,6 +115,14 @@ impl fmt::Debug for Origins {
     }
 }
 
+/// Addresses are told in another form than they may be written in.
+fn in_normal_form(part: &Part) -> Option<Part> {
+    let address = part.value.parse::<SocketAddr>().map(|address| address.to_string());
+    let bare = part.value.trim_start_matches('[').trim_end_matches(']');
+    let normal = address.or_else(|_| bare.parse::<IpAddr>().map(|address| address.to_string())).ok()?;
+    (normal != part.value).then(|| Part { written: part.written.clone(), value: normal })
+}
+
 /// `text` with the values of `parts` that have `min` bytes or more replaced, the longest first; short ones
 /// where they are whole words. Case makes no difference, as host names are lower-cased.
 pub(in super::super) fn scrubbed(
@@ -173,6 +184,16 @@ mod tests {
         assert_eq!(told("header x = as3cret-tokenb s3cret", &token), "header x = a${T}b ${U}");
         assert_eq!(told("ä s3cret ö", &token), "ä ${U} ö");
         assert_eq!(told("none", &[("${E}", "")]), "none");
+    }
+
+    #[test]
+    fn addresses_are_told_as_written_in_any_form() {
+        let mut origins = Origins::default();
+        let part = |written: &str, value: &str| Part { written: written.into(), value: value.into() };
+        let parts = vec![part("${EP}", "[0:0:0:0:0:0:0:1]:28081"), part("${IP}", "[2001:DB8:0::7]")];
+        origins.add(Owner::Upstream("u".into()), parts);
+        let text = "to [::1]:28081, [2001:db8::7]:80".to_owned();
+        assert_eq!(origins.told(&Owner::Upstream("u".into()), text), "to ${EP}, [${IP}]:80");
     }
 
     #[test]

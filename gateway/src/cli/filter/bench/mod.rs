@@ -138,7 +138,7 @@ fn try_bench(args: &Args) -> Result<Exit, Exit> {
         figures.into_iter().zip(times).map(|(figures, compile)| Measured { figures, compile }).collect();
     if args.json {
         // Plain data with text keys: there is nothing in it that JSON could not say.
-        println!("{}", serde_json::to_string_pretty(&Report { contenders }).unwrap_or_default());
+        outln!("{}", serde_json::to_string_pretty(&Report { contenders }).unwrap_or_default());
     } else {
         table::tell(&contenders, Style::of_stdout());
     }

@@ -18,48 +18,43 @@ pub(super) fn tell(contenders: &[Measured], style: Style) {
 }
 
 fn one(Measured { figures, compile }: &Measured, style: Style) {
-    println!(
-        "{}: {} exchanges, {}",
-        style.title(&printable(&figures.label)),
-        figures.exchanges,
-        ends(figures)
-    );
-    println!("\n  {}", style.title(&row("phase", "median", "p99", "fuel")));
+    outln!("{}: {} exchanges, {}", style.title(&printable(&figures.label)), figures.exchanges, ends(figures));
+    outln!("\n  {}", style.title(&row("phase", "median", "p99", "fuel")));
     for phase in &figures.phases {
         let Quantiles { median, p99 } = phase.time;
-        println!("  {}", row(phase.phase.as_str(), &short(median), &short(p99), &phase.fuel.to_string()));
+        outln!("  {}", row(phase.phase.as_str(), &short(median), &short(p99), &phase.fuel.to_string()));
     }
     let fuel: u64 = figures.phases.iter().map(|phase| phase.fuel).sum();
-    println!("  {}", row("all", &short(figures.whole.median), &short(figures.whole.p99), &fuel.to_string()));
+    outln!("  {}", row("all", &short(figures.whole.median), &short(figures.whole.p99), &fuel.to_string()));
     let clock = format!("each phase includes some {} for reading the clock", short(figures.clock));
-    println!("  {}\n", style.faint(&clock));
-    println!("  {}", style.title("host calls in an exchange"));
+    outln!("  {}\n", style.faint(&clock));
+    outln!("  {}", style.title("host calls in an exchange"));
     for call in figures.host_calls.iter().take(CALLS_SHOWN) {
-        println!("  {:<44}{:>8.2}", printable(&format!("{}.{}", call.module, call.name)), call.per_exchange);
+        outln!("  {:<44}{:>8.2}", printable(&format!("{}.{}", call.module, call.name)), call.per_exchange);
     }
     match figures.host_calls.len() {
-        0 => println!("  none"),
-        count if count > CALLS_SHOWN => println!("  and {} more", count - CALLS_SHOWN),
+        0 => outln!("  none"),
+        count if count > CALLS_SHOWN => outln!("  and {} more", count - CALLS_SHOWN),
         _ => {}
     }
     let start = format!("{} (p99 {})", short(figures.start.median), short(figures.start.p99));
-    println!("\n  memory    {:.2} MiB", figures.memory_bytes as f64 / f64::from(1 << 20));
-    println!("  start     {start}");
+    outln!("\n  memory    {:.2} MiB", figures.memory_bytes as f64 / f64::from(1 << 20));
+    outln!("  start     {start}");
     if let Some(times) = compile {
-        println!("  compile   O0 {}, O2 {}", short(times.quick), short(times.thorough));
+        outln!("  compile   O0 {}, O2 {}", short(times.quick), short(times.thorough));
     }
-    println!();
+    outln!();
 }
 
 fn compare(one: &Figures, other: &Figures, style: Style) {
     let title = format!("{} to {}", printable(&other.label), printable(&one.label));
-    println!("{}, medians", style.title(&title));
+    outln!("{}, medians", style.title(&title));
     for phase in &other.phases {
         let Some(same) = one.phases.iter().find(|same| same.phase == phase.phase) else { continue };
-        println!("  {:<20}{}", phase.phase.as_str(), ratio(same.time.median, phase.time.median));
+        outln!("  {:<20}{}", phase.phase.as_str(), ratio(same.time.median, phase.time.median));
     }
-    println!("  {:<20}{}", "all", ratio(one.whole.median, other.whole.median));
-    println!("  {:<20}{}", "start", ratio(one.start.median, other.start.median));
+    outln!("  {:<20}{}", "all", ratio(one.whole.median, other.whole.median));
+    outln!("  {:<20}{}", "start", ratio(one.start.median, other.start.median));
 }
 
 fn row(phase: &str, median: &str, p99: &str, fuel: &str) -> String {
