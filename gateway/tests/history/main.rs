@@ -24,12 +24,26 @@ fn answering(text: &str) -> String {
 const ONE_WORKER: Options = Options { workers: 1, log: "info" };
 
 fn start(policy: &str) -> Gateway {
-    Gateway::start_with(policy, &ONE_WORKER)
+    noted(Gateway::start_with(policy, &ONE_WORKER))
+}
+
+/// The gateway, once commands find it: its note comes to the disk a moment after it serves.
+fn noted(gateway: Gateway) -> Gateway {
+    let state = gateway.folder().join("state");
+    wait_for("the gateway's note", || {
+        let mut folders = std::fs::read_dir(&state).ok()?.flatten();
+        let is_own = |note: &serde_json::Value| note["pid"] == gateway.pid();
+        folders.find_map(|folder| {
+            let text = std::fs::read(folder.path().join("gateway.json")).ok()?;
+            serde_json::from_slice(&text).ok().filter(is_own)
+        })
+    });
+    gateway
 }
 
 /// Another gateway in its place.
 fn restart(gateway: Gateway, signal: Signal) -> Gateway {
-    gateway.restart(signal, &ONE_WORKER, &[])
+    noted(gateway.restart(signal, &ONE_WORKER, &[]))
 }
 
 /// The same on a disk that is about to fill up.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{ONE_WORKER, answering, change, generation, restart, start, until_answers, until_kept};
+use super::{ONE_WORKER, answering, change, generation, noted, restart, start, until_answers, until_kept};
 use crate::support::{Gateway, PREAMBLE, guest, wait_for};
 
 const PROBE: &str = include_str!("../fixtures/modules/probe.wat");
@@ -134,7 +134,7 @@ fn only_so_many_are_kept() {
     let gateway = {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("policy.yaml"), format!("{PREAMBLE}{}", answering("p0"))).unwrap();
-        Gateway::start_in(folder, &ONE_WORKER, &["--keep", "2"])
+        noted(Gateway::start_in(folder, &ONE_WORKER, &["--keep", "2"]))
     };
     (1..4).for_each(|number| change(&gateway, &format!("p{number}")));
     let (code, text) = rollback(&gateway, &["1"]);
@@ -161,7 +161,7 @@ fn policies_of_several_files_go_back_whole() {
     write("one");
     let whole = format!("{PREAMBLE}include: ['parts/*.yaml']\n");
     std::fs::write(folder.path().join("policy.yaml"), whole).unwrap();
-    let gateway = Gateway::start_in(Arc::clone(&folder), &ONE_WORKER, &[]);
+    let gateway = noted(Gateway::start_in(Arc::clone(&folder), &ONE_WORKER, &[]));
     write("two");
     until_answers(&gateway, "two");
     assert_eq!(rollback(&gateway, &[]).0, Some(0));
