@@ -27,7 +27,7 @@ use crate::generation::modules::ModuleStore;
 use crate::history::{GatewayNote, History, KEEP_DEFAULT};
 use crate::policy::Diagnostics;
 use crate::policy::remote::Fetch;
-use crate::reload::{Handle, Lost, Reloader};
+use crate::reload::{Handle, Lost, Reloader, Workshop};
 use crate::telemetry::access_log::{AccessLog, CAPACITY_DEFAULT, Sink};
 use crate::telemetry::logging::{self, LogFormat, LoggingError};
 use crate::telemetry::metrics::Metrics;
@@ -161,7 +161,11 @@ fn try_run(args: &Args, begun: Instant) -> Result<Ended, Failure> {
     let keep = NonZeroUsize::new(args.keep.into()).unwrap_or(NonZeroUsize::MIN);
     let history = Arc::new(History::open(root.as_deref(), &args.policy, keep, Arc::clone(&metrics)));
     let fetch = fetcher(args.cache_dir.as_deref());
-    let first = choose(&args.policy, &fetch, &history, args.require_current).map_err(Failure::Policy)?;
+    let workshop = Arc::new(Workshop::new());
+    let (source, past, is_strict) = (args.policy.clone(), Arc::clone(&history), args.require_current);
+    let fetched = Arc::clone(&fetch);
+    let first =
+        workshop.wait(move || choose(&source, &fetched, &past, is_strict)).map_err(Failure::Policy)?;
     let store = Arc::new(ModuleStore::open(&folders::cache(args.cache_dir.as_deref()))?);
     let (log, log_guard) =
         AccessLog::start(args.access_log.clone(), CAPACITY_DEFAULT).map_err(Failure::AccessLog)?;
@@ -170,7 +174,7 @@ fn try_run(args: &Args, begun: Instant) -> Result<Ended, Failure> {
     metrics.access_log(log.stats());
     let guests = Arc::<Guests>::default();
     metrics.guests(Arc::clone(&guests) as _);
-    let gateway = Gateway { args, begun, count, metrics, guests, history, fetch, store, log };
+    let gateway = Gateway { args, begun, count, metrics, guests, history, fetch, store, workshop, log };
     let ended = runtime.block_on(gateway.run(first));
     // A compilation may be running on a blocking thread; its child ends with this process.
     runtime.shutdown_background();
@@ -193,6 +197,7 @@ struct Gateway<'a> {
     history: Arc<History>,
     fetch: Arc<dyn Fetch>,
     store: Arc<ModuleStore>,
+    workshop: Arc<Workshop>,
     log: AccessLog,
 }
 
@@ -230,7 +235,8 @@ impl Gateway<'_> {
         let source = self.args.policy.clone();
         let (store, history) = (Arc::clone(&self.store), Arc::clone(&self.history));
         let fetch = Arc::clone(&self.fetch);
-        let (mut reloader, handle) = Reloader::new(source, fetch, workers, store, shared, history);
+        let workshop = Arc::clone(&self.workshop);
+        let (mut reloader, handle) = Reloader::new(source, fetch, workers, store, shared, history, workshop);
         let (end_admin, admin_ends) = watch::channel(());
         let AdminSockets { listeners, address, unix } = admin;
         let serving: Vec<_> = listeners

@@ -18,13 +18,13 @@ use glob::{MatchOptions, Pattern};
 use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 
-use super::diagnostics::{Diagnostics, Position};
+use super::diagnostics::Diagnostics;
 use super::files::{Files, Kind};
 use super::inputs::Inputs;
 use super::path::{At, Document, FileId};
 use super::read::ReadError;
 use super::report::{Problem, Report, quoted};
-use super::source::{File, Limits, ScanFailure, Source, Sources, Span};
+use super::source::{File, Limits, ScanFailure, Source, Sources};
 use super::suggest::nearest;
 
 /// Bytes of the text, of all files together. Some 100 000 routes fit.
@@ -104,11 +104,6 @@ pub(super) fn gather_text(
     gathering.finish()
 }
 
-/// What a text says, if the walk over it found nothing wrong.
-pub(super) fn document(text: &str, failures: Vec<ScanFailure>) -> Result<Value, Vec<ScanFailure>> {
-    if failures.is_empty() { read_yaml(text).map_err(|failure| vec![failure]) } else { Err(failures) }
-}
-
 struct Gathering<'i> {
     files: &'i Files,
     inputs: &'i mut Inputs,
@@ -178,8 +173,8 @@ impl<'i> Gathering<'i> {
             Some(body) => body.to_owned(),
             None => text,
         };
-        let (source, failures) = Source::scan(body.clone(), &LIMITS);
-        let value = document(&body, failures).unwrap_or_else(|failures| {
+        let (source, value) = Source::scan(body, &LIMITS);
+        let value = value.unwrap_or_else(|failures| {
             self.faults.extend(failures.into_iter().map(|failure| Fault::Unreadable(id, failure)));
             Value::Null
         });
@@ -302,23 +297,4 @@ fn suggested(problem: Problem, path: &Path, include: &str) -> Problem {
     problem.did_you_mean(
         near.and_then(|near| Path::new(include).with_file_name(near).to_str().map(str::to_owned)).as_deref(),
     )
-}
-
-fn read_yaml(text: &str) -> Result<Value, ScanFailure> {
-    serde_yaml::from_str(text).map_err(|error| {
-        let place = error.location();
-        let start = Position {
-            line: place.as_ref().map_or(1, |place| place.line() as u32),
-            column: place.as_ref().map_or(1, |place| place.column() as u32),
-        };
-        let message = error.to_string();
-        // The position is told apart from the message.
-        let message = message.split(" at line ").next().unwrap_or_default();
-        ScanFailure {
-            span: Span { start, end: start },
-            message: format!("not well-formed YAML: {message}"),
-            help: None,
-            related: None,
-        }
-    })
 }

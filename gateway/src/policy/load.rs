@@ -126,7 +126,9 @@ fn understand(
     let raw: raw::Policy = decode::decode(&whole, report)?;
     let adjusted_raw: Entries<raw::Filter> = decode_at(At::of(Document::Adjusted), &adjusted, report)?;
     let (mut policy, mut digests) = resolve::resolve(&raw, &adjusted_raw, report, files)?;
-    policy.origins = Arc::new(variables::origins(&whole, &adjusted));
+    if report.has_variables() {
+        policy.origins = Arc::new(variables::origins(&whole, &adjusted));
+    }
     digests.extend(report.variables().iter().map(variables::digest));
     Some((policy, digests))
 }

@@ -108,6 +108,11 @@ impl<'s> Report<'s> {
         self.variables.borrow().iter().any(|known| (known.file, known.start) == (file, span.start))
     }
 
+    /// Whether there are any variables.
+    pub(super) fn has_variables(&self) -> bool {
+        !self.variables.borrow().is_empty()
+    }
+
     /// All variables.
     pub(super) fn variables(&self) -> Vec<variables::Part> {
         self.variables.borrow().iter().flat_map(|value| value.parts.clone()).collect()

@@ -94,7 +94,7 @@ impl Reloader {
     async fn read(&self, phases: &mut Phases) -> Result<Loaded, Rejected> {
         let (source, fetch) = (self.source.clone(), Arc::clone(&self.fetch));
         let begun = Instant::now();
-        let reading = self.meanwhile(spawn_blocking(move || policy::read(&source, &fetch))).await;
+        let reading = self.meanwhile(self.workshop.run(move || policy::read(&source, &fetch))).await;
         phases.parse = Some(begun.elapsed());
         let Reading { result, inputs } = reading?;
         self.watch(files::of(&self.source, &inputs, self.current_policy()));
@@ -185,9 +185,9 @@ impl Reloader {
         let shared = Arc::clone(&self.shared);
         let current = self.current.as_ref().map_or(0, |current| current.number);
         let number = (current.max(self.rollouts.highest) + 1).max(self.history.next_number());
-        let built = spawn_blocking(move || {
-            Blueprint::new(number, loaded, modules, beside.as_deref(), &shared.metrics)
-        });
+        let built = self
+            .workshop
+            .run(move || Blueprint::new(number, loaded, modules, beside.as_deref(), &shared.metrics));
         Ok(Arc::new(self.meanwhile(built).await?))
     }
 

@@ -124,8 +124,15 @@ mod tests {
         let metrics = Arc::clone(&shared.metrics);
         let source = folder.path().join("policy.yaml");
         let history = History::open(None, &source, NonZeroUsize::MIN, Arc::clone(&metrics));
-        let (mut reloader, handle) =
-            Reloader::new(source, NoFetch::shared(), workers, store, shared, Arc::new(history));
+        let (mut reloader, handle) = Reloader::new(
+            source,
+            NoFetch::shared(),
+            workers,
+            store,
+            shared,
+            Arc::new(history),
+            Arc::default(),
+        );
         let first = First { loaded, parse: Duration::ZERO, origin: Origin::Files };
         reloader.start(first).await.unwrap();
         let workers = Arc::clone(&reloader.workers);

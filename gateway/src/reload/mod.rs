@@ -5,7 +5,7 @@
 //! So swaps follow each other and never overlap, and there is one order of generations.
 //!
 //! The way of an attempt ([`Reloader`], `attempt`):
-//! 1. read and check the text on a blocking thread; equal digest: nothing happens;
+//! 1. read and check the text on a thread for that ([`workshop`]); equal digest: nothing happens;
 //! 2. refuse what cannot change at run time ([`immutable`]);
 //! 3. native code of the modules, then a canary that starts the filters that differ;
 //! 4. prepare on every worker beside the old generation, then commit;
@@ -40,6 +40,7 @@ mod shadow;
 mod status;
 mod upkeep;
 pub mod watch;
+mod workshop;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ pub use self::rejected::summary;
 pub use self::request::Asked;
 pub use self::rollback::{First, Origin};
 pub use self::status::Handle;
+pub use self::workshop::Workshop;
 
 /// Why a gateway that serves `old` would refuse `new` whatever it says: what a policy asks for that
 /// cannot change at run time. `None` if there is nothing.
@@ -92,6 +94,7 @@ pub struct Reloader {
     store: Arc<ModuleStore>,
     shared: Arc<Shared>,
     history: Arc<History>,
+    workshop: Arc<Workshop>,
     handle: Arc<Handle>,
     current: Option<Arc<Blueprint>>,
     rollouts: Rollouts,
@@ -124,6 +127,7 @@ impl Reloader {
         store: Arc<ModuleStore>,
         shared: Arc<Shared>,
         history: Arc<History>,
+        workshop: Arc<Workshop>,
     ) -> (Self, Arc<Handle>) {
         let (asking, asked) = mpsc::channel(request::WAITING_MAX);
         let (changes, changed) = mpsc::channel(1);
@@ -142,6 +146,7 @@ impl Reloader {
             store,
             shared,
             history,
+            workshop,
             handle: Arc::clone(&handle),
             current: None,
             rollouts: Rollouts::default(),

@@ -10,8 +10,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-
 use super::attempt::hexadecimal;
 use super::rejected::Rejected;
 use super::{Reloader, files};
@@ -126,7 +124,7 @@ impl Reloader {
 
     async fn revive(&self, record: Arc<Record>) -> Result<Loaded, Rejected> {
         let history = Arc::clone(&self.history);
-        let read = spawn_blocking(move || -> Result<Loaded, Rejected> {
+        let read = self.workshop.run(move || -> Result<Loaded, Rejected> {
             let revived = history.revive(record)?;
             let loaded = policy::load_kept(&revived.record.source, &revived.files);
             loaded.map_err(|diagnostics| Rejected::Policy(Arc::new(diagnostics)))
@@ -138,7 +136,7 @@ impl Reloader {
     async fn what_files_say(&self) -> Option<String> {
         let (source, fetch) = (self.source.clone(), Arc::clone(&self.fetch));
         let loaded = self
-            .meanwhile(spawn_blocking(move || policy::read(&source, &fetch).result.ok()))
+            .meanwhile(self.workshop.run(move || policy::read(&source, &fetch).result.ok()))
             .await
             .ok()??;
         Some(hexadecimal(&loaded.digest))
@@ -149,7 +147,7 @@ impl Reloader {
         let source = self.source.clone();
         // Nothing that would have to be fetched is watched.
         if let Ok(inputs) =
-            self.meanwhile(spawn_blocking(move || policy::read(&source, &NoFetch::shared()).inputs)).await
+            self.meanwhile(self.workshop.run(move || policy::read(&source, &NoFetch::shared()).inputs)).await
         {
             self.watch(files::of(&self.source, &inputs, self.current_policy()));
         }

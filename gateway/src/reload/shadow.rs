@@ -8,8 +8,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
-
 use super::Reloader;
 use super::attempt::hexadecimal;
 use super::rejected::Rejected;
@@ -47,7 +45,7 @@ impl Reloader {
 
     async fn start_shadow(&mut self, source: PathBuf, share: Share) -> Result<(), NotShadowed> {
         let (path, fetch) = (source.clone(), Arc::clone(&self.fetch));
-        let loaded = self.meanwhile(spawn_blocking(move || policy::read(&path, &fetch).result)).await;
+        let loaded = self.meanwhile(self.workshop.run(move || policy::read(&path, &fetch).result)).await;
         let loaded = loaded.map_err(refused)?.map_err(|diagnostics| {
             tracing::error!(policy = %source.display(), %diagnostics, "policy not taken into shadow");
             NotShadowed::Policy { errors: diagnostics.list.len() + diagnostics.omitted }
@@ -75,7 +73,7 @@ impl Reloader {
         let (loaded, modules) = self.compile(loaded, &mut Phases::default()).await?;
         let (loaded, modules) = self.try_start(loaded, modules).await?;
         let workers = self.workers.count();
-        let built = self.meanwhile(spawn_blocking(move || {
+        let built = self.meanwhile(self.workshop.run(move || {
             // Figures of its own, which nobody scrapes: it must not count as what is in force.
             Blueprint::new(0, loaded, modules, None, &Metrics::new(workers))
         }));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::decode::decode;
 use super::super::diagnostics::Diagnostics;
-use super::super::gather::{LIMITS, TEXT_MAX, document};
+use super::super::gather::{LIMITS, TEXT_MAX};
 use super::super::path::FileId;
 use super::super::read::read_bounded;
 use super::super::report::Report;
@@ -58,9 +58,8 @@ fn understand<R: serde::de::DeserializeOwned, T>(
     resolve: impl FnOnce(R, &Report<'_>) -> Option<T>,
 ) -> Result<T, Diagnostics> {
     let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let (source, failures) = Source::scan(body, &LIMITS);
+    let (source, value) = Source::scan(body, &LIMITS);
     let report = Report::new(source, file);
-    let value = document(body, failures);
     let value = value.map_err(|failures| {
         failures.into_iter().for_each(|failure| report.unreadable(FileId(0), failure));
     });

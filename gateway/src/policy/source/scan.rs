@@ -1,26 +1,19 @@
-//! The walk over the text's events: positions, bounds, and what is refused before it is read.
+//! The walk over the text's events: what the document says, the positions, bounds, and what is refused.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+use serde_yaml::{Mapping, Value};
 
 use super::super::diagnostics::Position;
 use super::Span;
+use super::scalar;
 use super::tree::{Children, Entry, Node, NodeId, Tree, is_secret_key};
-
-/// Bounds on a document. They keep a policy of some ten thousand routes well inside.
-pub(in super::super) struct Limits {
-    /// Mappings and lists within each other.
-    pub(in super::super) depth: usize,
-    /// Aliases.
-    pub(in super::super) aliases: usize,
-    /// Values once all aliases are expanded.
-    pub(in super::super) nodes: usize,
-    /// Bytes of all scalars once all aliases are expanded.
-    pub(in super::super) bytes: usize,
-}
+use super::weight::{Limits, Scales, Weight};
 
 /// Why the text cannot be read as a document.
+#[derive(Debug)]
 pub(in super::super) struct ScanFailure {
     pub(in super::super) span: Span,
     pub(in super::super) message: String,
@@ -29,17 +22,19 @@ pub(in super::super) struct ScanFailure {
     pub(in super::super) related: Option<(Position, &'static str)>,
 }
 
-/// Fills `tree` with the positions of `text`. Goes on after what is merely refused, and ends where
+/// What `text` says; fills `tree` with its positions. Goes on after what is merely refused, and ends where
 /// the text is no YAML or out of bounds.
-pub(super) fn scan(text: &str, limits: &Limits, tree: &mut Tree) -> Vec<ScanFailure> {
+pub(super) fn scan(text: &str, limits: &Limits, tree: &mut Tree) -> Result<Value, Vec<ScanFailure>> {
     let mut scan = Scan {
         limits,
         tree,
         failures: Vec::new(),
+        value: Value::Null,
         open: Vec::new(),
         anchors: HashMap::new(),
         aliases: 0,
         documents: 0,
+        scales: Scales::new(limits),
     };
     for event in Parser::new_from_str(text) {
         let outcome = match event {
@@ -52,33 +47,51 @@ pub(super) fn scan(text: &str, limits: &Limits, tree: &mut Tree) -> Vec<ScanFail
             break;
         }
     }
-    scan.failures
+    if scan.failures.is_empty() { Ok(scan.value) } else { Err(scan.failures) }
 }
 
 struct Scan<'s> {
     limits: &'s Limits,
     tree: &'s mut Tree,
     failures: Vec<ScanFailure>,
+    /// The document, when it has ended.
+    value: Value,
     open: Vec<Open>,
-    anchors: HashMap<usize, (NodeId, Weight)>,
+    anchors: HashMap<usize, Anchored>,
     aliases: usize,
     documents: usize,
+    scales: Scales<'s>,
 }
 
 /// A mapping or list that has not ended.
 struct Open {
     id: NodeId,
     anchor: usize,
-    weight: Weight,
-    /// In a mapping: the key that waits for its value.
-    key: Option<(Box<str>, Span)>,
+    /// The key that it is the value of.
+    name: Option<Value>,
+    /// Of all before it.
+    before: Weight,
+    held: Held,
 }
 
-/// What a node costs once its aliases are expanded.
-#[derive(Clone, Copy)]
-struct Weight {
-    nodes: usize,
-    bytes: usize,
+/// What a mapping or list that has not ended holds.
+enum Held {
+    Sequence(Vec<NodeId>, Vec<Value>),
+    /// The last is the key that waits for its value.
+    Mapping(Vec<Entry>, Vec<(Value, Value)>, Option<Key>),
+}
+
+struct Key {
+    text: Box<str>,
+    span: Span,
+    value: Value,
+}
+
+/// What an alias stands for.
+struct Anchored {
+    id: NodeId,
+    weight: Weight,
+    value: Value,
 }
 
 impl Scan<'_> {
@@ -97,16 +110,16 @@ impl Scan<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span);
-                self.scalar(&text, style, anchor, span)
+                self.scalar(text, style, anchor, span)
             }
             Event::Alias(anchor) => self.alias(anchor, span),
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span);
-                self.start(Children::Sequence(Vec::new()), anchor, span)
+                self.start(Held::Sequence(Vec::new(), Vec::new()), anchor, span)
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span);
-                self.start(Children::Mapping(HashMap::new()), anchor, span)
+                self.start(Held::Mapping(Vec::new(), Vec::new(), None), anchor, span)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
@@ -116,37 +129,40 @@ impl Scan<'_> {
     /// A scalar is either the key of an open mapping or a value.
     fn scalar(
         &mut self,
-        text: &str,
+        text: Cow<'_, str>,
         style: ScalarStyle,
         anchor: usize,
         span: Span,
     ) -> Result<(), ScanFailure> {
-        if self.awaits_key() {
-            return self.key(text, style, span);
-        }
-        let weight = Weight { nodes: 1, bytes: text.len() };
         let is_plain = style == ScalarStyle::Plain;
-        let id = self.place(if is_plain { Children::Plain } else { Children::Scalar }, span);
-        self.weigh(weight, span)?;
-        self.anchor(anchor, id, weight);
+        let weight = Weight { nodes: 1, bytes: text.len() };
+        // Values are placed before anything may fail: what is in the tree is hidden if it may be secret.
+        let children = if is_plain { Children::Plain } else { Children::Scalar };
+        let place = match self.awaits_key() {
+            true => Err(Box::from(&*text)),
+            false => Ok(self.place(children, span)),
+        };
+        self.scales.add(weight).map_err(too_much(span))?;
+        let value = if is_plain { scalar::plain(text) } else { Ok(text.into_owned().into()) };
+        let value = value.map_err(|why| failure(span, format!("not well-formed YAML: {why}")))?;
+        match place {
+            Err(text) => self.key(Key { text, span, value }, is_plain),
+            Ok((id, name)) => {
+                self.anchor(anchor, id, weight, &value, span)?;
+                self.put(name, value);
+            }
+        }
         Ok(())
     }
 
-    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), ScanFailure> {
-        if text == "<<" && style == ScalarStyle::Plain {
+    fn key(&mut self, key: Key, is_plain: bool) {
+        if &*key.text == "<<" && is_plain {
             let help = "YAML 1.2 has none: write the keys out, or use an alias for the whole value";
-            self.failures.push(refused(span, "a merge key", help));
+            self.failures.push(refused(key.span, "a merge key", help));
         }
-        let Some(open) = self.open.last_mut() else { return Ok(()) };
-        if let Children::Mapping(entries) = &self.tree.node_mut(open.id).children
-            && let Some(first) = entries.get(text)
-        {
-            let message = format!("the key `{}` is written twice in this mapping", text.escape_debug());
-            let related = Some((first.key.start, "the first one"));
-            self.failures.push(ScanFailure { span, message, help: Some("remove one of them"), related });
+        if let Some(Open { held: Held::Mapping(_, _, waiting), .. }) = self.open.last_mut() {
+            *waiting = Some(key);
         }
-        open.key = Some((text.into(), span));
-        self.weigh(Weight { nodes: 1, bytes: text.len() }, span)
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), ScanFailure> {
@@ -154,36 +170,64 @@ impl Scan<'_> {
         self.aliases += 1;
         if self.aliases > self.limits.aliases {
             let message = format!("more than {} aliases", self.limits.aliases);
-            return Err(ScanFailure { span, message, help: None, related: None });
+            return Err(failure(span, message));
         }
-        let Some(&(target, weight)) = self.anchors.get(&anchor) else {
+        let Some(&Anchored { id, weight, .. }) = self.anchors.get(&anchor) else {
             return Err(refused(span, "an alias to a value that holds it", "such a value would never end"));
         };
-        self.place(Children::Alias(target), span);
-        self.weigh(weight, span)
+        let (_, name) = self.place(Children::Alias(id), span);
+        self.scales.add(weight).map_err(too_much(span))?;
+        let value = self.anchors.get(&anchor).map_or(Value::Null, |anchored| anchored.value.clone());
+        self.put(name, value);
+        Ok(())
     }
 
-    fn start(&mut self, children: Children, anchor: usize, span: Span) -> Result<(), ScanFailure> {
+    fn start(&mut self, held: Held, anchor: usize, span: Span) -> Result<(), ScanFailure> {
         self.refuse_as_key(span)?;
         if self.open.len() >= self.limits.depth {
             let message = format!("more than {} mappings and lists within each other", self.limits.depth);
-            return Err(ScanFailure { span, message, help: None, related: None });
+            return Err(failure(span, message));
         }
-        let id = self.place(children, span);
-        self.open.push(Open { id, anchor, weight: Weight { nodes: 1, bytes: 0 }, key: None });
+        // What it holds is known at its end.
+        let (id, name) = self.place(Children::Sequence(Box::default()), span);
+        let before = self.scales.all();
+        self.scales.add(Weight { nodes: 1, bytes: 0 }).map_err(too_much(span))?;
+        self.open.push(Open { id, anchor, name, before, held });
         Ok(())
     }
 
     fn end(&mut self, span: Span) -> Result<(), ScanFailure> {
-        let Some(open) = self.open.pop() else { return Ok(()) };
-        self.tree.node_mut(open.id).span.end = span.end;
-        self.anchor(open.anchor, open.id, open.weight);
-        self.weigh(open.weight, span)
+        let Some(Open { id, anchor, name, before, held }) = self.open.pop() else { return Ok(()) };
+        let (children, value) = match held {
+            Held::Sequence(nodes, values) => (Children::Sequence(nodes.into()), Value::Sequence(values)),
+            Held::Mapping(entries, values, _) => (self.mapping(entries), mapping(values)),
+        };
+        let node = self.tree.node_mut(id);
+        node.span.end = span.end;
+        node.children = children;
+        self.anchor(anchor, id, self.scales.since(before), &value, span)?;
+        self.put(name, value);
+        Ok(())
     }
 
-    fn awaits_key(&mut self) -> bool {
-        let Some(open) = self.open.last() else { return false };
-        open.key.is_none() && matches!(self.tree.node_mut(open.id).children, Children::Mapping(_))
+    /// Sorts a mapping's entries to be found by their keys, of which none may be there twice.
+    fn mapping(&mut self, mut entries: Vec<Entry>) -> Children {
+        // The order of the text is kept among equal ones.
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        for pair in entries.windows(2) {
+            let [first, second] = pair else { continue };
+            if first.name == second.name {
+                let message =
+                    format!("the key `{}` is written twice in this mapping", second.name.escape_debug());
+                let (span, related) = (second.key, Some((first.key.start, "the first one")));
+                self.failures.push(ScanFailure { span, message, help: Some("remove one of them"), related });
+            }
+        }
+        Children::Mapping(entries.into())
+    }
+
+    fn awaits_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open { held: Held::Mapping(_, _, None), .. }))
     }
 
     fn refuse_tag(&mut self, tagged: bool, span: Span) {
@@ -204,57 +248,65 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Adds a value to the tree below the mapping or list that is open.
-    fn place(&mut self, children: Children, span: Span) -> NodeId {
-        let mut secret = false;
-        let mut key = None;
-        if let Some(open) = self.open.last_mut() {
-            key = open.key.take();
-            secret = self.tree.node_mut(open.id).secret;
-        }
-        secret |= key.as_ref().is_some_and(|(key, _)| is_secret_key(key));
-        let id = self.tree.push(Node { span, secret, children });
-        if let Some(open) = self.open.last() {
-            match (&mut self.tree.node_mut(open.id).children, key) {
-                (Children::Mapping(entries), Some((name, key))) => {
-                    entries.insert(name, Entry { key, value: id });
+    /// Adds a node to the tree, below the mapping or list that is open, and gives the key that waited for it.
+    fn place(&mut self, children: Children, span: Span) -> (NodeId, Option<Value>) {
+        let id = self.tree.next();
+        let Some(open) = self.open.last_mut() else {
+            self.tree.push(Node { span, secret: false, children });
+            return (id, None);
+        };
+        let mut secret = self.tree.node_mut(open.id).secret;
+        let mut name = None;
+        match &mut open.held {
+            Held::Sequence(nodes, _) => nodes.push(id),
+            Held::Mapping(entries, _, key) => {
+                if let Some(Key { text, span, value }) = key.take() {
+                    secret |= is_secret_key(&text);
+                    entries.push(Entry { name: text, key: span, value: id });
+                    name = Some(value);
                 }
-                (Children::Sequence(nodes), _) => nodes.push(id),
-                _ => {}
             }
         }
-        id
+        self.tree.push(Node { span, secret, children });
+        (id, name)
     }
 
-    /// Adds to the weight of what is open. What is inside is added to what is outside when it ends,
-    /// so the sum is right at the end and never more than one container late.
-    fn weigh(&mut self, weight: Weight, span: Span) -> Result<(), ScanFailure> {
-        let Some(open) = self.open.last_mut() else { return Ok(()) };
-        open.weight.nodes = open.weight.nodes.saturating_add(weight.nodes);
-        open.weight.bytes = open.weight.bytes.saturating_add(weight.bytes);
-        if open.weight.nodes > self.limits.nodes || open.weight.bytes > self.limits.bytes {
-            let Limits { nodes, bytes, .. } = self.limits;
-            let message = format!(
-                "the document is larger than {nodes} values or {bytes} bytes once its aliases are expanded"
-            );
-            return Err(ScanFailure { span, message, help: None, related: None });
+    /// Adds a value to the mapping or list that is open.
+    fn put(&mut self, name: Option<Value>, value: Value) {
+        match (self.open.last_mut().map(|open| &mut open.held), name) {
+            (None, _) => self.value = value,
+            (Some(Held::Sequence(_, values)), _) => values.push(value),
+            (Some(Held::Mapping(_, values, _)), Some(name)) => values.push((name, value)),
+            // No value comes without its key.
+            (Some(Held::Mapping(..)), None) => {}
+        }
+    }
+
+    /// Keeps what aliases may stand for, which weighs as much again. Anchor 0 means that the node has none.
+    fn anchor(
+        &mut self,
+        anchor: usize,
+        id: NodeId,
+        weight: Weight,
+        value: &Value,
+        span: Span,
+    ) -> Result<(), ScanFailure> {
+        if anchor != 0 {
+            self.scales.keep(weight).map_err(too_much(span))?;
+            self.anchors.insert(anchor, Anchored { id, weight, value: value.clone() });
         }
         Ok(())
-    }
-
-    /// Anchor 0 means that the node has none.
-    fn anchor(&mut self, anchor: usize, id: NodeId, weight: Weight) {
-        if anchor != 0 {
-            self.anchors.insert(anchor, (id, weight));
-        }
     }
 
     /// After a failure the rest of its line is unknown and may be secret; so may the line itself,
     /// if a value that may be secret has not ended.
     fn close_all(&mut self, at: Span) {
         let end = Position { line: at.end.line.saturating_add(1), column: 1 };
-        let pending = self.open.last_mut().and_then(|open| open.key.take());
-        let secret = pending.filter(|(key, _)| is_secret_key(key)).map(|(_, span)| span.end);
+        let pending = match self.open.last_mut().map(|open| &mut open.held) {
+            Some(Held::Mapping(_, _, key)) => key.take(),
+            _ => None,
+        };
+        let secret = pending.filter(|key| is_secret_key(&key.text)).map(|key| key.span.end);
         let span = Span { start: secret.unwrap_or(at.end), end };
         self.tree.push(Node { span, secret: true, children: Children::Scalar });
         for open in &self.open {
@@ -263,14 +315,28 @@ impl Scan<'_> {
     }
 }
 
+/// A mapping with room for these and no more: most are small, and there are many.
+fn mapping(values: Vec<(Value, Value)>) -> Value {
+    let mut mapping = Mapping::with_capacity(values.len());
+    mapping.extend(values);
+    Value::Mapping(mapping)
+}
+
+fn failure(span: Span, message: String) -> ScanFailure {
+    ScanFailure { span, message, help: None, related: None }
+}
+
+fn too_much(span: Span) -> impl FnOnce(String) -> ScanFailure {
+    move |message| failure(span, message)
+}
+
 fn refused(span: Span, what: &str, help: &'static str) -> ScanFailure {
     ScanFailure { span, message: format!("{what} is not allowed here"), help: Some(help), related: None }
 }
 
 fn syntax(error: &ScanError) -> ScanFailure {
     let start = position(*error.marker());
-    let message = format!("not well-formed YAML: {}", error.info());
-    ScanFailure { span: Span { start, end: start }, message, help: None, related: None }
+    failure(Span { start, end: start }, format!("not well-formed YAML: {}", error.info()))
 }
 
 impl From<saphyr_parser::Span> for Span {

@@ -1,7 +1,5 @@
 //! The positions of all values, as a tree in one vector.
 
-use std::collections::HashMap;
-
 use super::super::diagnostics::Position;
 use super::super::path::Step;
 use super::{Part, Span};
@@ -30,16 +28,25 @@ pub(super) enum Children {
     Plain,
     /// In quotes, or a block.
     Scalar,
-    Sequence(Vec<NodeId>),
-    Mapping(HashMap<Box<str>, Entry>),
+    Sequence(Box<[NodeId]>),
+    /// By name.
+    Mapping(Box<[Entry]>),
     /// The node that was anchored.
     Alias(NodeId),
 }
 
-#[derive(Clone, Copy)]
+/// A key and its value.
 pub(super) struct Entry {
+    pub(super) name: Box<str>,
     pub(super) key: Span,
     pub(super) value: NodeId,
+}
+
+/// A node, and where its key is.
+#[derive(Clone, Copy)]
+struct Child {
+    key: Span,
+    value: NodeId,
 }
 
 /// What [`Tree::find`] found.
@@ -54,11 +61,14 @@ pub(in super::super) fn is_secret_key(key: &str) -> bool {
 }
 
 impl Tree {
-    /// Adds a node. Its number fits: the text's limit keeps nodes far below `u32::MAX`.
-    pub(super) fn push(&mut self, node: Node) -> NodeId {
-        let id = NodeId(self.nodes.len() as u32);
+    /// The place of the next node. Its number fits: the text's limit keeps nodes far below `u32::MAX`.
+    pub(super) fn next(&self) -> NodeId {
+        NodeId(self.nodes.len() as u32)
+    }
+
+    /// Adds a node at [`Self::next`].
+    pub(super) fn push(&mut self, node: Node) {
         self.nodes.push(node);
-        id
     }
 
     pub(super) fn node_mut(&mut self, NodeId(id): NodeId) -> &mut Node {
@@ -77,7 +87,7 @@ impl Tree {
         found.span = root.span;
         let mut id = NodeId(0);
         for (i, step) in steps.iter().enumerate() {
-            let Some(Entry { key, value }) = self.child(id, *step) else { break };
+            let Some(Child { key, value }) = self.child(id, *step) else { break };
             let last = i + 1 == steps.len();
             found.span = if last && part == Part::Key { key } else { self.node(value).span };
             found.secret |= self.node(value).secret;
@@ -107,14 +117,18 @@ impl Tree {
     }
 
     /// The value of a step below a node. An entry of a list is its own key.
-    fn child(&self, id: NodeId, step: Step<'_>) -> Option<Entry> {
+    fn child(&self, id: NodeId, step: Step<'_>) -> Option<Child> {
         match (&self.node(id).children, step) {
             // What an alias stands for is no alias.
             (Children::Alias(target), _) => self.child(*target, step),
-            (Children::Mapping(entries), Step::Key(key)) => entries.get(key).copied(),
+            (Children::Mapping(entries), Step::Key(key)) => {
+                let found = entries.binary_search_by(|entry| (*entry.name).cmp(key)).ok()?;
+                let Entry { key, value, .. } = entries.get(found)?;
+                Some(Child { key: *key, value: *value })
+            }
             (Children::Sequence(nodes), Step::Index(index)) => {
                 let value = *nodes.get(index)?;
-                Some(Entry { key: self.node(value).span, value })
+                Some(Child { key: self.node(value).span, value })
             }
             _ => None,
         }
@@ -143,7 +157,7 @@ impl Tree {
             match &node.children {
                 Children::Plain | Children::Scalar => spans.push(node.span),
                 Children::Sequence(nodes) => pending.extend(nodes),
-                Children::Mapping(entries) => pending.extend(entries.values().map(|entry| entry.value)),
+                Children::Mapping(entries) => pending.extend(entries.iter().map(|entry| entry.value)),
                 Children::Alias(target) => pending.push(*target),
             }
         }

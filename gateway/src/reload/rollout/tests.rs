@@ -60,8 +60,15 @@ async fn the_worker_in_the_place_of_a_lost_one_has_both_policies() {
     let store = Arc::new(ModuleStore::open(&folder.path().join("cache")).unwrap());
     let metrics = Arc::clone(&shared.metrics);
     let history = History::open(None, &source, NonZeroUsize::MIN, Arc::clone(&metrics));
-    let (mut reloader, handle) =
-        Reloader::new(source.clone(), NoFetch::shared(), workers, store, shared, Arc::new(history));
+    let (mut reloader, handle) = Reloader::new(
+        source.clone(),
+        NoFetch::shared(),
+        workers,
+        store,
+        shared,
+        Arc::new(history),
+        Arc::default(),
+    );
     let first = First { loaded, parse: Duration::ZERO, origin: Origin::Files };
     reloader.start(first).await.unwrap();
     let workers = Arc::clone(&reloader.workers);
