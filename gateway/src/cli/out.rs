@@ -1,12 +1,12 @@
 //! Standard output whose reader may have had enough: `tollgate history | head`.
 //!
-//! `println!` panics then. What is printed by [`out`] and [`outln`] goes nowhere instead, and the command ends with
+//! `println!` panics then. What is printed by `out!` and `outln!` goes nowhere instead, and the command ends with
 //! the exit code that it would have.
 
 use std::fmt::Arguments;
 use std::io::Write;
 
-/// Prints what [`out`] and [`outln`] are given.
+/// Prints what `out!` and `outln!` are given.
 pub(super) fn print(text: Arguments<'_>) {
     // There is nowhere to tell that nobody reads.
     let _ = std::io::stdout().lock().write_fmt(text);
