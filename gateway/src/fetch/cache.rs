@@ -54,8 +54,13 @@ impl Cache {
                     touch(&entry.path);
                     return Some(bytes.into());
                 }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // It may be well, and read another time.
+                Err(error) => {
+                    tracing::warn!(path = %entry.path.display(), %error, "a kept module is not read");
+                }
                 // A torn or changed entry would be met again and again.
-                _ => {
+                Ok(_) => {
                     tracing::warn!(path = %entry.path.display(), "kept module removed: it is not what it was");
                     let _ = fs::remove_file(&entry.path);
                 }

@@ -115,6 +115,11 @@ impl Fetch for ModuleFetcher {
         let lost = || Err("it was not tried".to_owned());
         slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(lost)).collect()
     }
+
+    fn kept(&self, wanted: &[RemoteModule]) -> Vec<Fetched> {
+        let kept = |wanted| self.cache.get(wanted).ok_or_else(|| "it is not at hand".to_owned());
+        wanted.iter().map(kept).collect()
+    }
 }
 
 /// What HTTP calls a name and a password, as a field `Authorization` says it.

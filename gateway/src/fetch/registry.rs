@@ -12,6 +12,7 @@ use std::fmt::{self, Write};
 use ::http::Uri;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use ureq::ResponseExt;
 
 use super::http::{self, Http, HttpError, Response};
 use super::image::{self, ACCEPT, ImageError, Layer, Next};
@@ -116,7 +117,8 @@ impl<'h> Registry<'h> {
         let url = format!("{}/{kind}/sha256:{}", self.base, Hex(digest));
         let failed = |source| PullError::Http { part, source };
         let mut response = self.get(&url).map_err(failed)?;
-        if response.status() == 401 && self.authorization.is_none() {
+        // Redirects lead to others, who must not name the place that the registry's password goes to.
+        if response.status() == 401 && self.authorization.is_none() && self.is_of_registry(&response) {
             self.authorization = Some(self.authorize(&response)?);
             response = self.get(&url).map_err(failed)?;
         }
@@ -134,6 +136,13 @@ impl<'h> Registry<'h> {
 
     fn get(&self, url: &str) -> Result<Response, HttpError> {
         self.http.get(url, ACCEPT, self.authorization.as_deref())
+    }
+
+    fn is_of_registry(&self, response: &Response) -> bool {
+        let (asked, answered) = (self.base.parse::<Uri>(), response.get_uri());
+        asked.is_ok_and(|asked| {
+            asked.scheme() == answered.scheme() && asked.authority() == answered.authority()
+        })
     }
 
     fn refused(&self) -> PullError {

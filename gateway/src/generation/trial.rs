@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use http::HeaderMap;
 use http::header::COOKIE;
@@ -23,6 +23,8 @@ pub struct Trial {
     digest: [u8; 32],
     /// In hundredths of a percent; written by control, read by each request.
     share: AtomicU16,
+    /// Whether it serves nothing more, whatever is asked of it.
+    is_over: AtomicBool,
     cells: Arc<Sharded<RolloutCells>>,
 }
 
@@ -30,12 +32,34 @@ impl Trial {
     /// A trial of the policy with this digest, which serves nothing yet, on so many workers.
     #[must_use]
     pub fn new(key: RolloutKey, digest: [u8; 32], workers: usize) -> Self {
-        Self { key, digest, share: AtomicU16::new(0), cells: rollout_cells(workers) }
+        Self {
+            key,
+            digest,
+            share: AtomicU16::new(0),
+            is_over: AtomicBool::new(false),
+            cells: rollout_cells(workers),
+        }
     }
 
-    /// The candidate serves this much from now on.
+    /// The candidate serves this much from now on, unless it is over.
     pub fn set_share(&self, share: Share) {
-        self.share.store(share.hundredths(), Ordering::Relaxed);
+        self.share.store(share.hundredths(), Ordering::SeqCst);
+        // Whoever ends it may have done so in between.
+        if self.is_over() {
+            self.share.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// The candidate serves nothing more, from any thread and for good.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.share.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether it was ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
     }
 
     /// Who serves a request of this client with these fields.

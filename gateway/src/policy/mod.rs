@@ -35,7 +35,7 @@ mod load;
 mod path;
 mod places;
 mod raw;
-mod read;
+pub(crate) mod read;
 pub mod remote;
 mod report;
 mod resolve;

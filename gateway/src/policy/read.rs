@@ -31,7 +31,7 @@ pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> 
 
 /// The whole file, if it has at most `max` bytes. A pipe would block and a device never end, so that it must
 /// be a regular file; what is looked at is what was opened, and opening does not wait for a writer.
-pub(super) fn read_regular(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> {
+pub(crate) fn read_regular(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {

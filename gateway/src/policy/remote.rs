@@ -55,6 +55,23 @@ pub type Fetched = Result<Arc<[u8]>, String>;
 pub trait Fetch: fmt::Debug + Send + Sync {
     /// What came of each of `wanted`, in their order.
     fn fetch(&self, wanted: &[RemoteModule]) -> Vec<Fetched>;
+
+    /// The same without asking anybody: what is at hand.
+    fn kept(&self, wanted: &[RemoteModule]) -> Vec<Fetched>;
+}
+
+/// Fetches what another has at hand, for readings that must not wait for a network.
+#[derive(Debug)]
+pub struct OnlyKept(pub Arc<dyn Fetch>);
+
+impl Fetch for OnlyKept {
+    fn fetch(&self, wanted: &[RemoteModule]) -> Vec<Fetched> {
+        self.0.kept(wanted)
+    }
+
+    fn kept(&self, wanted: &[RemoteModule]) -> Vec<Fetched> {
+        self.0.kept(wanted)
+    }
 }
 
 /// Fetches nothing: for policies that are read where nothing may be asked of a network.
@@ -72,6 +89,10 @@ impl NoFetch {
 impl Fetch for NoFetch {
     fn fetch(&self, wanted: &[RemoteModule]) -> Vec<Fetched> {
         wanted.iter().map(|_| Err("nothing is fetched here".to_owned())).collect()
+    }
+
+    fn kept(&self, wanted: &[RemoteModule]) -> Vec<Fetched> {
+        self.fetch(wanted)
     }
 }
 

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::EXPECT;
+use http::Version;
+use http::header::{CONNECTION, EXPECT};
+use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -18,19 +19,32 @@ pub(super) struct ClientBody {
     incoming: Option<Incoming>,
     /// Whose rest it is; none if there is no body.
     connection: Option<Rc<ConnectionState>>,
+    /// Whose body it is, on that connection.
+    request: u64,
     /// Whether the client sends it, rather than waits to be told so.
     is_coming: bool,
+    /// Whether another request may come behind it.
+    is_kept: bool,
 }
 
 impl ClientBody {
-    pub(super) fn new(incoming: Incoming, headers: &HeaderMap, connection: &Rc<ConnectionState>) -> Self {
+    pub(super) fn new(incoming: Incoming, parts: &Parts, connection: &Rc<ConnectionState>) -> Self {
         let has_body = !incoming.is_end_stream();
         Self {
             incoming: Some(incoming),
             connection: has_body.then(|| Rc::clone(connection)),
-            is_coming: has_body && !headers.contains_key(EXPECT),
+            request: connection.request(),
+            is_coming: has_body && !parts.headers.contains_key(EXPECT),
+            is_kept: has_body && is_kept(parts),
         }
     }
+}
+
+/// Of HTTP/1.0 no connection is, which costs a client that asked for it a new one.
+fn is_kept(parts: &Parts) -> bool {
+    let options = parts.headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let mut options = options.flat_map(|value| value.split(','));
+    parts.version == Version::HTTP_11 && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 impl Body for ClientBody {
@@ -63,7 +77,7 @@ impl Drop for ClientBody {
         if let (Some(connection), Some(incoming)) = (&self.connection, self.incoming.take())
             && !incoming.is_end_stream()
         {
-            connection.leave_unread(self.is_coming.then_some(incoming));
+            connection.leave_unread(self.request, (self.is_coming && self.is_kept).then_some(incoming));
         }
     }
 }

@@ -34,7 +34,7 @@ pub async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Abort> {
     let (parts, incoming) = request.into_parts();
-    let incoming = ClientBody::new(incoming, &parts.headers, &connection);
+    let incoming = ClientBody::new(incoming, &parts, &connection);
     let (flight, origin) = admit::begin(worker, &connection, parts);
     let result = match admit::check(&flight, &connection, &origin) {
         Ok(host) => {

@@ -15,7 +15,7 @@ use super::rejected::Rejected;
 use super::{Reloader, files};
 use crate::admin::{Degraded, Phases, ReloadOutcome, Trigger};
 use crate::history::{Applied, EventKind, Pin, PinReason, Record};
-use crate::policy::remote::NoFetch;
+use crate::policy::remote::{Fetch, NoFetch, OnlyKept};
 use crate::policy::{self, Loaded};
 use crate::telemetry::Timestamp;
 
@@ -132,9 +132,11 @@ impl Reloader {
         self.meanwhile(read).await?
     }
 
-    /// The digest of what the policy's files say now, if that can be understood.
+    /// The digest of what the policy's files say now, if that can be understood with the modules that are at
+    /// hand: a rollback does not wait for a source that stalls.
     async fn what_files_say(&self) -> Option<String> {
-        let (source, fetch) = (self.source.clone(), Arc::clone(&self.fetch));
+        let source = self.source.clone();
+        let fetch: Arc<dyn Fetch> = Arc::new(OnlyKept(Arc::clone(&self.fetch)));
         let loaded = self
             .meanwhile(self.workshop.run(move || policy::read(&source, &fetch).result.ok()))
             .await

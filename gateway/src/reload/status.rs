@@ -23,7 +23,6 @@ use crate::history::{History, Overview, Pin, Record};
 use crate::policy::fault::OnFailure;
 use crate::policy::filter::{Filter, FilterKind};
 use crate::policy::listener::Service;
-use crate::policy::rollout::Share;
 use crate::policy::upstream::Upstream;
 use crate::policy::{self, Diagnostics, KeptFile};
 use crate::telemetry::Timestamp;
@@ -281,10 +280,13 @@ impl Control for Handle {
             && let Some(trial) = &self.board().trial
         {
             // The reloader may be compiling; clients must not wait for that.
-            trial.set_share(Share::NONE);
+            trial.end();
         }
         let (waiting, steered) = oneshot::channel();
-        self.asking.send(Asked::Rollout(order, waiting)).await.map_err(|_| NotSteered::Draining)?;
+        let asking = self.asking.clone();
+        // Of its own: what is ended already must be heard of, also if nobody waits for the answer.
+        let asked = tokio::spawn(async move { asking.send(Asked::Rollout(order, waiting)).await });
+        asked.await.ok().and_then(Result::ok).ok_or(NotSteered::Draining)?;
         steered.await.map_err(|_| NotSteered::Draining)??;
         Ok(self.rollout())
     }

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use super::io::ClientIo;
 use super::refusal::{self, Refusal};
 use super::state::Worker;
-use super::unread::{Drained, Rest};
+use super::unread::{Drained, REST_WITHIN, Rest};
 use crate::deadline::Deadline;
 use crate::http::forwarded::Peer;
 use crate::policy::limits::Limits;
@@ -43,6 +43,8 @@ enum Phase {
     Head,
     /// The gateway, or whom it asks.
     Busy,
+    /// The client to close; see `unread`, which bounds it.
+    Closing,
 }
 
 /// What the worker tells a connection.
@@ -77,6 +79,10 @@ pub struct ConnectionState {
     rest: RefCell<Option<Rest>>,
     /// Whether the client sends what is not read any more.
     has_unread: Cell<bool>,
+    /// The number of the last request.
+    request: Cell<u64>,
+    /// Whether no request is taken any more.
+    is_last: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Of the request that is served now.
     deadline: RefCell<Deadline>,
@@ -96,6 +102,8 @@ impl ConnectionState {
             has_unsent: Cell::new(false),
             rest: RefCell::default(),
             has_unread: Cell::new(false),
+            request: Cell::new(0),
+            is_last: Cell::new(false),
             waker: RefCell::default(),
             deadline: RefCell::default(),
         })
@@ -116,7 +124,7 @@ impl ConnectionState {
             Phase::Busy => self.tell(Notice::Cut),
             // The answer is whole; what is left of the request must not hold the generation either.
             Phase::Idle => self.tell(Notice::Finish),
-            Phase::Head => {}
+            Phase::Head | Phase::Closing => {}
         }
         self.phase.get() == Phase::Busy
     }
@@ -150,12 +158,31 @@ impl ConnectionState {
         }
     }
 
-    /// A request is done with before its body has been read; `None` is left of it if the client waits to
-    /// be told to send it, which it will not be.
-    pub(crate) fn leave_unread(&self, rest: Option<Incoming>) {
-        let rest = rest.and_then(Rest::new);
+    /// The number of the request that is served now, on this connection.
+    pub(crate) fn request(&self) -> u64 {
+        self.request.get()
+    }
+
+    fn begin_request(&self) {
+        self.enter(Phase::Busy);
+        self.request.set(self.request.get() + 1);
+        self.has_unread.set(false);
+    }
+
+    /// Request number `of` is done with before its body has been read; nothing is left of it if it need not be
+    /// read: the connection is not kept, or the client waits to be told to send, which it will not be.
+    pub(crate) fn leave_unread(&self, of: u64, rest: Option<Incoming>) {
+        if of != self.request.get() {
+            // It has been read to its end, as another has begun.
+            return;
+        }
+        let rest = rest.filter(|_| !self.is_last.get()).and_then(Rest::new);
         self.has_unread.set(rest.is_none());
         self.rest.replace(rest);
+        // Whoever held the body may be another task.
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
     }
 
     /// Reads what is left of a request.
@@ -174,6 +201,7 @@ impl ConnectionState {
 
     /// Nothing comes after it: it need not be read.
     fn give_up_rest(&self) {
+        self.is_last.set(true);
         if self.rest.take().is_some() {
             self.has_unread.set(true);
         }
@@ -182,6 +210,11 @@ impl ConnectionState {
     /// Whether a close would leave bytes behind that the client sends: of a body, or of a head that was refused.
     pub(super) fn has_unread(&self) -> bool {
         self.has_unread.get() || self.phase.get() == Phase::Head
+    }
+
+    /// Our side is closed.
+    pub(super) fn begin_closing(&self) {
+        self.enter(Phase::Closing);
     }
 
     fn enter(&self, phase: Phase) {
@@ -195,13 +228,14 @@ impl ConnectionState {
     pub(super) fn sweep(&self, now: Instant, limits: &Limits) {
         let waited = now.saturating_duration_since(self.since.get());
         match self.phase.get() {
+            Phase::Idle if waited > REST_WITHIN && self.rest.borrow().is_some() => self.tell(Notice::Finish),
             // Finished long ago, and still here: its last answer is not taken.
             Phase::Idle if waited > limits.idle_timeout + GRACE => self.tell(Notice::Cut),
             Phase::Idle if waited > limits.idle_timeout => self.tell(Notice::Finish),
             // The deadline is looked at by whoever is polled; a client that does not read polls nobody.
             Phase::Busy if self.deadline.borrow().has_passed_by(GRACE) => self.tell(Notice::Cut),
             Phase::Head if waited > limits.header_read_timeout => self.tell(Notice::HeadTimeout),
-            Phase::Idle | Phase::Head | Phase::Busy => {}
+            Phase::Idle | Phase::Head | Phase::Busy | Phase::Closing => {}
         }
     }
 
@@ -255,7 +289,7 @@ pub(super) fn start(stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
 async fn serve(stream: TcpStream, presence: Presence) {
     let (worker, state) = (Rc::clone(&presence.worker), Rc::clone(&presence.state));
     let service = service_fn(|request| {
-        state.enter(Phase::Busy);
+        state.begin_request();
         proxy::handle(Rc::clone(&worker), Rc::clone(&state), request)
     });
     let io = ClientIo::new(stream, Rc::clone(&state));

@@ -68,6 +68,7 @@ impl Write for ClientIo {
         if !this.state.has_unread() {
             return Poll::Ready(Ok(()));
         }
+        this.state.begin_closing();
         this.linger.insert(Linger::new()).poll(this.stream.inner_mut(), cx)
     }
 

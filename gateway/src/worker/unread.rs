@@ -20,6 +20,8 @@ use tokio::time::{Sleep, sleep};
 
 /// Bytes of a body that are read for nobody.
 const REST_MAX: u64 = 256 * 1024;
+/// How long after the answer that may take.
+pub(super) const REST_WITHIN: Duration = Duration::from_secs(5);
 /// How long a close waits for the client.
 const LINGER: Duration = Duration::from_secs(2);
 /// Bytes thrown away at once; on the stack.

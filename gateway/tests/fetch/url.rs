@@ -238,3 +238,21 @@ fn a_file_may_have_a_digest() {
     let said = check(&named(&"0".repeat(64)), &[]).expect(1).out;
     assert!(said.contains("the file is another module") && said.contains(&module.digest), "{said}");
 }
+
+/// Signed URLs have their secret in the query, and whole URLs may come from variables.
+#[test]
+fn what_is_secret_in_a_url_is_not_told() {
+    let (address, _held) = refusing_address();
+    let digest = Module::new().digest;
+    let folder = tempfile::TempDir::new().unwrap();
+    let secret = folder.path().join("url");
+    fs::write(&secret, format!("http://{address}/in-p4th/m.wasm?sig=in-qu3ry#in-fr4gment")).unwrap();
+    for url in [format!("http://{address}/m.wasm?sig=in-qu3ry"), format!("${{file:{}}}", secret.display())] {
+        let ran = check(&by_url(&url, &digest), &[]).expect(1);
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(said.contains("the module cannot be fetched"), "{said}");
+        for hidden in ["in-qu3ry", "in-p4th", "in-fr4gment"] {
+            assert!(!said.contains(hidden), "{said}");
+        }
+    }
+}

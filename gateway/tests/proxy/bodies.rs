@@ -142,10 +142,10 @@ fn large_bodies_arrive_whole() {
 }
 
 /// More than all socket buffers on the way together hold, less than `limits.body_bytes`.
-const MORE_THAN_BUFFERS: usize = 60 << 20;
+pub(crate) const MORE_THAN_BUFFERS: usize = 60 << 20;
 
 /// Writes until nobody takes any more; returns how much that was.
-fn write_until_stalled(mut stream: &TcpStream, total: usize) -> usize {
+pub(crate) fn write_until_stalled(mut stream: &TcpStream, total: usize) -> usize {
     let piece = [b'x'; 64 * 1024];
     let mut written = 0;
     stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::support::{Gateway, Options, Origin, get, response, upstream};
+use crate::bodies::{MORE_THAN_BUFFERS, write_until_stalled};
+use crate::support::{Gate, Gateway, Options, Origin, get, response, upstream};
 
 /// `/denied` is answered by the gateway; one worker, so that its state is one.
 fn start(origin: &Origin) -> Gateway {
@@ -96,5 +97,41 @@ fn a_client_that_never_ends_is_cut() {
     let deadline = Instant::now() + Duration::from_secs(30);
     while client.wire.stream().write_all(&piece).is_ok() {
         assert!(Instant::now() < deadline, "still read");
+    }
+}
+
+/// The upstream's connection holds the body, and lets go of it in a task of its own.
+#[test]
+fn an_answer_in_the_middle_of_an_upload_ends_it() {
+    let answer = Gate::new();
+    let opened = answer.clone();
+    let origin = Origin::start(move |exchange| {
+        opened.pass();
+        exchange.wire.send(response(413, &[], b"too much"))?;
+        exchange.wait_until_closed()
+    });
+    let gateway = start(&origin);
+    let mut client = gateway.client();
+    client.send("POST /upload HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n");
+    client.send(format!("{MORE_THAN_BUFFERS:x}\r\n"));
+    assert!(write_until_stalled(client.wire.stream(), MORE_THAN_BUFFERS) < MORE_THAN_BUFFERS);
+    answer.open();
+    assert_eq!(client.response().status(), 413);
+    // By its deadline, which is before the idle timeout, the wire fails this test.
+    client.assert_closed();
+}
+
+/// Nothing of the rest is read if the connection ends with the answer.
+#[test]
+fn a_connection_that_is_not_kept_does_not_wait_for_the_rest() {
+    let gateway = start(&Origin::echo());
+    for head in [
+        "POST /denied HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n",
+        "POST /denied HTTP/1.0\r\nhost: h\r\ncontent-length: 1000\r\n\r\n",
+    ] {
+        let mut client = gateway.client();
+        client.send(head);
+        assert_eq!(client.response().status(), 403);
+        client.assert_closed();
     }
 }

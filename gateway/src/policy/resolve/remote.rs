@@ -52,7 +52,13 @@ fn url<'r>(place: Place<'_>, from: &'r ModuleFrom) -> Option<Named<'r>> {
         let problem = Problem::new("the password would be sent without encryption");
         place.key("url").error(problem.help("use `https://`, or do without a password"));
     }
-    let name = shown(place, url.split(['?', '#']).next().unwrap_or_default());
+    // The query may be a secret. Variables first: a part of what one stands for is not found.
+    let name = shown(place, url);
+    let name = name.split(['?', '#']).next().unwrap_or_default().into();
+    if url.contains('?') {
+        let place = place.key("url");
+        place.report.hide(&place.at);
+    }
     let source = Source::Url(url.as_str().into());
     Some(Named::Remote(RemoteModule { name, source, digest: digest?, credentials: credentials? }))
 }

@@ -71,6 +71,8 @@ struct Open {
     name: Option<Value>,
     /// Of all before it.
     before: Weight,
+    /// How many mappings and lists are within each other from here on, as far as it is known.
+    height: usize,
     held: Held,
 }
 
@@ -91,6 +93,7 @@ struct Key {
 struct Anchored {
     id: NodeId,
     weight: Weight,
+    height: usize,
     value: Value,
 }
 
@@ -148,8 +151,8 @@ impl Scan<'_> {
         match place {
             Err(text) => self.key(Key { text, span, value }, is_plain),
             Ok((id, name)) => {
-                self.anchor(anchor, id, weight, &value, span)?;
-                self.put(name, value);
+                self.anchor(anchor, Anchored { id, weight, height: 0, value: Value::Null }, &value, span)?;
+                self.put(name, value, 0);
             }
         }
         Ok(())
@@ -172,41 +175,41 @@ impl Scan<'_> {
             let message = format!("more than {} aliases", self.limits.aliases);
             return Err(failure(span, message));
         }
-        let Some(&Anchored { id, weight, .. }) = self.anchors.get(&anchor) else {
+        let Some(&Anchored { id, weight, height, .. }) = self.anchors.get(&anchor) else {
             return Err(refused(span, "an alias to a value that holds it", "such a value would never end"));
         };
+        // Aliases of aliases nest as what is written does; whoever walks over the value does so by recursion.
+        self.refuse_depth(height, span)?;
         let (_, name) = self.place(Children::Alias(id), span);
         self.scales.add(weight).map_err(too_much(span))?;
         let value = self.anchors.get(&anchor).map_or(Value::Null, |anchored| anchored.value.clone());
-        self.put(name, value);
+        self.put(name, value, height);
         Ok(())
     }
 
     fn start(&mut self, held: Held, anchor: usize, span: Span) -> Result<(), ScanFailure> {
         self.refuse_as_key(span)?;
-        if self.open.len() >= self.limits.depth {
-            let message = format!("more than {} mappings and lists within each other", self.limits.depth);
-            return Err(failure(span, message));
-        }
+        self.refuse_depth(1, span)?;
         // What it holds is known at its end.
         let (id, name) = self.place(Children::Sequence(Box::default()), span);
         let before = self.scales.all();
         self.scales.add(Weight { nodes: 1, bytes: 0 }).map_err(too_much(span))?;
-        self.open.push(Open { id, anchor, name, before, held });
+        self.open.push(Open { id, anchor, name, before, height: 1, held });
         Ok(())
     }
 
     fn end(&mut self, span: Span) -> Result<(), ScanFailure> {
-        let Some(Open { id, anchor, name, before, held }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { id, anchor, name, before, height, held }) = self.open.pop() else { return Ok(()) };
         let (children, value) = match held {
             Held::Sequence(nodes, values) => (Children::Sequence(nodes.into()), Value::Sequence(values)),
-            Held::Mapping(entries, values, _) => (self.mapping(entries), mapping(values)),
+            Held::Mapping(entries, values, _) => (self.mapping(entries), self.values(values, span)),
         };
         let node = self.tree.node_mut(id);
         node.span.end = span.end;
         node.children = children;
-        self.anchor(anchor, id, self.scales.since(before), &value, span)?;
-        self.put(name, value);
+        let weight = self.scales.since(before);
+        self.anchor(anchor, Anchored { id, weight, height, value: Value::Null }, &value, span)?;
+        self.put(name, value, height);
         Ok(())
     }
 
@@ -224,6 +227,35 @@ impl Scan<'_> {
             }
         }
         Children::Mapping(entries.into())
+    }
+
+    /// A mapping with room for these and no more: most are small, and there are many.
+    fn values(&mut self, values: Vec<(Value, Value)>, end: Span) -> Value {
+        let mut mapping = Mapping::with_capacity(values.len());
+        for (key, value) in values {
+            // Those that are written alike are refused already.
+            if mapping.insert(key, value).is_some() && self.failures.is_empty() {
+                let help = "remove one of them";
+                self.failures.push(ScanFailure {
+                    span: end,
+                    message: "two keys of the mapping that ends here mean the same".to_owned(),
+                    help: Some(help),
+                    related: None,
+                });
+            }
+        }
+        Value::Mapping(mapping)
+    }
+
+    /// So many more mappings and lists within each other, from here on.
+    fn refuse_depth(&self, more: usize, span: Span) -> Result<(), ScanFailure> {
+        match self.open.len() + more > self.limits.depth {
+            true => {
+                let message = format!("more than {} mappings and lists within each other", self.limits.depth);
+                Err(failure(span, message))
+            }
+            false => Ok(()),
+        }
     }
 
     fn awaits_key(&self) -> bool {
@@ -271,8 +303,11 @@ impl Scan<'_> {
         (id, name)
     }
 
-    /// Adds a value to the mapping or list that is open.
-    fn put(&mut self, name: Option<Value>, value: Value) {
+    /// Adds a value of this height to the mapping or list that is open.
+    fn put(&mut self, name: Option<Value>, value: Value, height: usize) {
+        if let Some(open) = self.open.last_mut() {
+            open.height = open.height.max(height + 1);
+        }
         match (self.open.last_mut().map(|open| &mut open.held), name) {
             (None, _) => self.value = value,
             (Some(Held::Sequence(_, values)), _) => values.push(value),
@@ -286,14 +321,13 @@ impl Scan<'_> {
     fn anchor(
         &mut self,
         anchor: usize,
-        id: NodeId,
-        weight: Weight,
+        anchored: Anchored,
         value: &Value,
         span: Span,
     ) -> Result<(), ScanFailure> {
         if anchor != 0 {
-            self.scales.keep(weight).map_err(too_much(span))?;
-            self.anchors.insert(anchor, Anchored { id, weight, value: value.clone() });
+            self.scales.keep(anchored.weight).map_err(too_much(span))?;
+            self.anchors.insert(anchor, Anchored { value: value.clone(), ..anchored });
         }
         Ok(())
     }
@@ -313,13 +347,6 @@ impl Scan<'_> {
             self.tree.node_mut(open.id).span.end = end;
         }
     }
-}
-
-/// A mapping with room for these and no more: most are small, and there are many.
-fn mapping(values: Vec<(Value, Value)>) -> Value {
-    let mut mapping = Mapping::with_capacity(values.len());
-    mapping.extend(values);
-    Value::Mapping(mapping)
 }
 
 fn failure(span: Span, message: String) -> ScanFailure {

@@ -100,3 +100,28 @@ fn a_key_of_many_is_found() {
     assert_eq!(failures.len(), 1);
     assert_eq!((failures[0].span.start.line, failures[0].related.is_some()), (1001, true));
 }
+
+/// Each alias nests what it stands for a little deeper: a short text, a value of thousands of levels, over
+/// which everything walks by recursion.
+#[test]
+fn aliases_of_aliases_nest_no_deeper_than_what_is_written() {
+    let mut text = "b0: &b0 [x]\n".to_owned();
+    for level in 1..400 {
+        text += &format!("b{level}: &b{level} [[[[*b{}]]]]\n", level - 1);
+    }
+    let failures = Source::scan(&text, &LIMITS).1.unwrap_err();
+    assert!(failures[0].message.contains("within each other"), "{failures:?}");
+    // As deep as what is written may be.
+    let nested = |count: usize| format!("a: &a {}x{}\nb: *a\n", "[".repeat(count), "]".repeat(count));
+    assert!(walked(&nested(LIMITS.depth - 1)).is_some());
+    assert!(walked(&nested(LIMITS.depth)).is_none());
+    let below = format!("a: &a {}x{}\nb: [*a]\n", "[".repeat(LIMITS.depth - 1), "]".repeat(LIMITS.depth - 1));
+    assert!(walked(&below).is_none());
+}
+
+#[test]
+fn keys_that_mean_the_same_are_refused_however_they_are_written() {
+    for text in ["{1: a, 0x1: b}", "{~: a, null: b}", "{true: a, True: b}", "{a: 1, 'a': 2}"] {
+        assert!(walked(text).is_none(), "{text}");
+    }
+}

@@ -96,6 +96,10 @@ impl Running {
         if let Some(departure) = self.departed.get() {
             return Next::TakeBack(departure.clone());
         }
+        if self.trial.is_over() {
+            // Somebody has ended it: the order is on its way.
+            return Next::Stay;
+        }
         let all = self.served();
         let candidate = all.candidate.since(&self.before.candidate);
         let since_step = all.base.since(&self.before.base);
@@ -118,7 +122,7 @@ impl Running {
     /// Ends its share at once, if it goes badly; what else follows from that is done by who looks next.
     pub(super) fn stop_if_it_goes_badly(&self, now: Instant) {
         if let Next::TakeBack(departure) = self.look(now) {
-            self.trial.set_share(Share::NONE);
+            self.trial.end();
             self.departed.get_or_init(|| departure);
         }
     }
@@ -133,9 +137,7 @@ impl Running {
     pub(super) fn restart_step(&mut self) {
         self.before = self.served();
         self.step_begun = (Instant::now(), Timestamp::now());
-        if self.departed.get().is_none() {
-            self.trial.set_share(self.share());
-        }
+        self.trial.set_share(self.share());
     }
 
     fn served(&self) -> Both {
