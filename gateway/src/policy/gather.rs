@@ -4,7 +4,7 @@
 //! of their names. A file may name more under `include`: files, folders, and patterns in which `*`, `?` and
 //! `[…]` stand in the file's name; what is relative starts at the folder of the file that names it. What a
 //! file says comes before what it includes; a file that is named several times counts where it is named
-//! first, so that files may name each other.
+//! first, so that files may name each other. An empty file is refused, as others would make a policy without it.
 //!
 //! Limits: 1 000 files, 16 MiB of text together, includes within includes to a depth of 8, 10 000 entries
 //! of a folder.
@@ -74,7 +74,7 @@ pub(super) fn gather(path: &Path, files: &Files, inputs: &mut Inputs) -> Result<
     };
     let mut gathering = Gathering::new(files, inputs);
     if !files.is_folder(path) {
-        gathering.read(path, files.kind_of_policy(), 0).map_err(unreadable)?;
+        gathering.read(path, Role::Whole(files.kind_of_policy()), 0).map_err(unreadable)?;
         return Ok(gathering.finish());
     }
     let parts = gathering.list(path, is_policy_file).map_err(unreadable)?;
@@ -82,7 +82,7 @@ pub(super) fn gather(path: &Path, files: &Files, inputs: &mut Inputs) -> Result<
         return Err(unreadable("the folder holds no `*.yaml` file".to_owned()));
     }
     for file in parts {
-        gathering.read(&file, Kind::Regular, 0).map_err(|why| {
+        gathering.read(&file, Role::Part, 0).map_err(|why| {
             Diagnostics::about_file(&file, format!("the file cannot be read: {why}"), "mend it or remove it")
         })?;
     }
@@ -102,6 +102,15 @@ pub(super) fn gather_text(
     gathering.seen.extend(name.file_name().map(|name| folded(&folder.join(name))));
     gathering.add(text.to_owned(), name, folder.to_owned(), 0);
     gathering.finish()
+}
+
+/// What a file is of a policy.
+#[derive(Clone, Copy)]
+enum Role {
+    /// All that is named; more may be included.
+    Whole(Kind),
+    /// One of several. Without it the others may make a policy, too: it is not missed if it is being written.
+    Part,
 }
 
 struct Gathering<'i> {
@@ -138,7 +147,7 @@ impl<'i> Gathering<'i> {
     }
 
     /// Reads a file, and those that it includes, unless it was read before.
-    fn read(&mut self, path: &Path, kind: Kind, depth: usize) -> Result<(), String> {
+    fn read(&mut self, path: &Path, role: Role, depth: usize) -> Result<(), String> {
         let once = folded(path);
         if self.seen.contains(&once) {
             return Ok(());
@@ -150,10 +159,14 @@ impl<'i> Gathering<'i> {
         let path = plain(path);
         self.inputs.files.insert(path.clone());
         let left = TEXT_MAX.saturating_sub(self.bytes);
+        let kind = if let Role::Whole(kind) = role { kind } else { Kind::Regular };
         let bytes = self.files.read(&path, kind, left).map_err(|error| match error {
             ReadError::TooLarge { .. } => format!("the policy is larger than {TEXT_MAX} bytes"),
             other => other.to_string(),
         })?;
+        if bytes.is_empty() && matches!(role, Role::Part) {
+            return Err("it is empty, as a file is while it is written; remove it, or write `{}`".to_owned());
+        }
         self.bytes += bytes.len() as u64;
         let text = std::str::from_utf8(&bytes)
             .map_err(|error| format!("it is not UTF-8 at byte {}", error.valid_up_to() + 1))?
@@ -203,7 +216,7 @@ impl<'i> Gathering<'i> {
                 return self.include_all(&path, is_policy_file, depth).map_err(cannot);
             }
             return self
-                .read(&path, Kind::Regular, depth)
+                .read(&path, Role::Part, depth)
                 .map_err(|why| Box::new(suggested(*cannot(why), &path, include)));
         };
         let inner = path.parent().unwrap_or_else(|| Path::new(""));
@@ -226,7 +239,7 @@ impl<'i> Gathering<'i> {
         depth: usize,
     ) -> Result<(), String> {
         for file in self.list(folder, is_meant)? {
-            self.read(&file, Kind::Regular, depth).map_err(|why| format!("{}: {why}", file.display()))?;
+            self.read(&file, Role::Part, depth).map_err(|why| format!("{}: {why}", file.display()))?;
         }
         Ok(())
     }

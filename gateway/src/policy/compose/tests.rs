@@ -38,6 +38,18 @@ fn route(name: &str) -> String {
     format!("routes: [{{name: {name}, match: {{path: {{exact: /{name}}}}}, respond: {{status: 200}}}}]\n")
 }
 
+/// Who writes a file empties it first, and the rest of the policy works without it.
+#[test]
+fn an_empty_part_is_refused() {
+    let parts =
+        folder(&[("10-base.yaml", BASE), ("20-routes.yaml", ""), ("30-note.yaml", "# nothing yet\n")]);
+    let findings = load(parts.path(), &NoFetch::shared()).unwrap_err().to_string();
+    assert!(findings.contains("20-routes.yaml") && findings.contains("it is empty"), "{findings}");
+    let whole = folder(&[("p.yaml", &format!("{BASE}include: more.yaml\n")), ("more.yaml", "")]);
+    let findings = load(&whole.path().join("p.yaml"), &NoFetch::shared()).unwrap_err().to_string();
+    assert!(findings.contains("the file cannot be included: it is empty"), "{findings}");
+}
+
 /// A pipe would be waited for until somebody writes.
 #[test]
 fn a_pipe_in_a_folder_is_refused() {
