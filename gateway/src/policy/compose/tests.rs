@@ -129,7 +129,7 @@ fn the_digest_covers_every_file() {
     let folder = folder(&[
         ("p.yaml", &format!("{BASE}include: [a.yaml, b.yaml]\n")),
         ("a.yaml", &route("a")),
-        ("b.yaml", ""),
+        ("b.yaml", "{}"),
     ]);
     let path: PathBuf = folder.path().join("p.yaml");
     let first = read(&path).digest;
