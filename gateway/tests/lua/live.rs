@@ -35,19 +35,25 @@ fn a_script_with_a_mistake_changes_nothing() {
     let origin = Origin::answering(response(200, &[], b"origin"));
     let folder = tempfile::tempdir().unwrap();
     let (script, module) = (folder.path().join("live.lua"), folder.path().join("part.lua"));
-    fs::write(&module, "return 'one'").unwrap();
+    // In one step: an empty file is a script without a mistake, and may be looked at.
+    let write = |text: &str| {
+        let draft = folder.path().join("draft");
+        fs::write(&draft, text).unwrap();
+        fs::rename(draft, &module).unwrap();
+    };
+    write("return 'one'");
     fs::write(&script, "local text = require 'part'\nfunction on_request(req) respond(200, nil, text) end")
         .unwrap();
     ready();
     let more = format!(", modules: {{ part: '{}' }}", module.display());
     let policy = policy(&origin, &[("live", file(&script, &more))]);
     let gateway = Gateway::start_with(&policy, &Options { workers: 1, log: "info" });
-    fs::write(&module, "return 'two' ..").unwrap();
+    write("return 'two' ..");
     let refused = wait_for("the refusal", || {
         gateway.log().into_iter().find(|line| line.contains("part.lua:1:16: unexpected symbol near <eof>"))
     });
     assert!(refused.contains("live"), "{refused}");
     assert_eq!(gateway.get("/").text(), "one");
-    fs::write(&module, "return 'three'").unwrap();
+    write("return 'three'");
     wait_for("three", || (gateway.get("/").text() == "three").then_some(()));
 }
