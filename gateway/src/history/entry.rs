@@ -178,18 +178,19 @@ impl EventKind {
         }
     }
 
-    /// The digest of generation `number`, if this brought it into force.
-    pub(super) fn digest_of(&self, number: u64) -> Option<&str> {
+    /// The generation and the digest of a policy that this brought into force.
+    pub(super) fn brought(&self) -> Option<(u64, &str)> {
         match self {
             Self::Applied { generation, digest, .. }
             | Self::RolledBack { generation, digest, .. }
-            | Self::Fallback { generation, digest, .. }
-                if *generation == number =>
-            {
-                Some(digest)
-            }
-            _ => None,
+            | Self::Fallback { generation, digest, .. } => Some((*generation, digest)),
+            Self::Refused { .. } | Self::Rollout { .. } => None,
         }
+    }
+
+    /// The digest of generation `number`, if this brought it into force.
+    pub(super) fn digest_of(&self, number: u64) -> Option<&str> {
+        self.brought().filter(|(generation, _)| *generation == number).map(|(_, digest)| digest)
     }
 }
 

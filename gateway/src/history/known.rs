@@ -127,13 +127,9 @@ impl Known {
     fn line(&self) -> Vec<&str> {
         let mut line: Vec<&str> = Vec::new();
         for event in &self.events {
-            let (digest, is_back) = match &event.kind {
-                EventKind::Applied { digest, .. } => (digest, false),
-                EventKind::RolledBack { digest, .. } | EventKind::Fallback { digest, .. } => (digest, true),
-                EventKind::Refused { .. } | EventKind::Rollout { .. } => continue,
-            };
-            let earlier = line.iter().rposition(|known| known == digest);
-            match earlier {
+            let Some((_, digest)) = event.kind.brought() else { continue };
+            let is_back = !matches!(event.kind, EventKind::Applied { .. });
+            match line.iter().rposition(|known| *known == digest) {
                 // Also faster code of the same policy, or another start with it.
                 Some(at) if is_back || at + 1 == line.len() => line.truncate(at + 1),
                 _ => line.push(digest),
@@ -143,11 +139,6 @@ impl Known {
     }
 
     fn has_event_of(&self, wanted: &str) -> bool {
-        self.events.iter().any(|event| match &event.kind {
-            EventKind::Applied { digest, .. }
-            | EventKind::RolledBack { digest, .. }
-            | EventKind::Fallback { digest, .. } => digest == wanted,
-            EventKind::Refused { .. } | EventKind::Rollout { .. } => false,
-        })
+        self.events.iter().any(|event| event.kind.brought().is_some_and(|(_, digest)| digest == wanted))
     }
 }
