@@ -106,6 +106,8 @@ class Answer:
     p50: float
     p99: float
     p999: float | None
+    # What was wrong, in the tool's words, if anything was.
+    wrong: str = ""
 
 
 def parse_wrk(output: str) -> Answer:
@@ -122,7 +124,8 @@ def parse_wrk(output: str) -> Answer:
         return float(value) * UNITS[unit]
 
     seconds = float(found[2]) * UNITS[found[3]] / 1e3
-    return Answer(int(found[1]), errors, seconds, percentile("50"), percentile("99"), None)
+    wrong = "; ".join(report[0] for report in (failed, sockets) if report) if errors else ""
+    return Answer(int(found[1]), errors, seconds, percentile("50"), percentile("99"), None, wrong)
 
 
 def wrk(address: str, layout: Layout, load: Load, seconds: float, folder: Path) -> Answer:
