@@ -3,34 +3,11 @@
 
 mod failures;
 
-use crate::support::{Gate, Gateway, Next, Origin, get, post, response, wait_for};
-use crate::{ONE_WORKER, inline, policy_over, ready};
+use crate::support::asking::{Language, telling_targets};
+use crate::support::{Origin, post, response, wait_for};
+use crate::{inline, ready};
 
-/// A script `ask` before `origin`, which may call the upstream `auth` at `server`. `more` are further
-/// keys of the filter, each with a comma in front.
-fn start(origin: &Origin, server: &str, script: &str, more: &str) -> Gateway {
-    ready();
-    let upstreams = format!(
-        "upstreams: {{ u: {{ endpoints: ['{}'] }}, auth: {{ endpoints: ['{server}'] }} }}\n",
-        origin.address()
-    );
-    let filter = inline(script, &format!(", allow: {{ upstreams: [auth] }}{more}"));
-    Gateway::start_with(&policy_over(&upstreams, &[("ask", filter)]), &ONE_WORKER)
-}
-
-fn begin(origin: &Origin, auth: &Origin, script: &str) -> Gateway {
-    start(origin, &auth.address().to_string(), script, "")
-}
-
-/// Answers each request with its target.
-fn telling_targets() -> Origin {
-    Origin::start(|exchange| {
-        exchange.read_body()?;
-        let target = exchange.request.target().to_owned();
-        exchange.wire.send(response(200, &[], target.as_bytes()))?;
-        Ok(Next::Keep)
-    })
-}
+const LUA: Language = Language { ready, inline };
 
 #[test]
 fn an_answer_has_its_status_headers_and_body() {
@@ -51,7 +28,7 @@ fn an_answer_has_its_status_headers_and_body() {
         req.headers["x-answer"] = "read"
       end
     "#;
-    let gateway = begin(&origin, &auth, script);
+    let gateway = LUA.begin(&origin, &auth, script);
     let answer = gateway.ask(post("/", &[], b"body"));
     assert_eq!((answer.status(), answer.text()), (200, "body"), "{:#?}", gateway.log());
     assert_eq!(origin.request().header("x-answer"), Some("read"));
@@ -65,26 +42,18 @@ fn an_answer_has_its_status_headers_and_body() {
 /// Without options it is a GET of `/`; an answer without a body has an empty one.
 #[test]
 fn what_is_left_out_has_a_default() {
-    let origin = Origin::echo();
-    let auth = Origin::answering("HTTP/1.1 204 Any\r\n\r\n");
     let script = r#"
       function on_request(req)
         local answer = http_call("auth")
         req.headers["x-answer"] = answer.status .. "|" .. answer.body .. "|"
       end
     "#;
-    let gateway = begin(&origin, &auth, script);
-    assert_eq!(gateway.get("/any").status(), 200, "{:#?}", gateway.log());
-    assert_eq!(origin.request().header("x-answer"), Some("204||"));
-    let asked = auth.request();
-    assert_eq!((asked.method(), asked.target(), asked.header("host")), ("GET", "/", Some("auth")));
-    assert!(asked.body.is_empty());
+    LUA.leaves_out_what_has_a_default(script);
 }
 
 /// The second call needs what the first was told, and is made to another path.
 #[test]
 fn two_calls_are_made_one_after_the_other() {
-    let (origin, auth) = (Origin::echo(), telling_targets());
     let script = r#"
       function on_request(req)
         local first = http_call("auth", { path = req.path .. "/first" })
@@ -92,15 +61,7 @@ fn two_calls_are_made_one_after_the_other() {
         req.headers["x-answer"] = second.body
       end
     "#;
-    let gateway = begin(&origin, &auth, script);
-    let mut client = gateway.client();
-    for path in ["/a", "/b"] {
-        assert_eq!(client.ask(get(path, &[])).status(), 200, "{:#?}", gateway.log());
-        let told = origin.requests().last().unwrap().header("x-answer").map(str::to_owned);
-        assert_eq!(told, Some(format!("{path}/first/second")));
-    }
-    let asked: Vec<_> = auth.requests().iter().map(|request| request.target().to_owned()).collect();
-    assert_eq!(asked, ["/a/first", "/a/first/second", "/b/first", "/b/first/second"]);
+    LUA.asks_twice(script);
 }
 
 /// Each handler that an exchange has asks, and everything goes on when it is told.
@@ -127,7 +88,7 @@ fn every_handler_can_ask() {
         log(resp.ctx.told)
       end
     "#;
-    let gateway = begin(&origin, &auth, script);
+    let gateway = LUA.begin(&origin, &auth, script);
     let answer = gateway.ask(post("/", &[], b"a body"));
     let told = (answer.status(), answer.text(), answer.header("x-answer"));
     assert_eq!(told, (202, "a body", Some("/1/2/3")), "{:#?}", gateway.log());
@@ -146,7 +107,7 @@ fn a_tick_can_ask() {
       function on_tick() keys = http_call("auth", { path = "/keys" }).body end
       function on_request(req) req.headers["x-answer"] = keys end
     "#;
-    let gateway = begin(&origin, &auth, script);
+    let gateway = LUA.begin(&origin, &auth, script);
     wait_for("the keys", || {
         assert_eq!(gateway.get("/").status(), 200);
         (origin.requests().last()?.header("x-answer") == Some("keys")).then_some(())
@@ -157,17 +118,6 @@ fn a_tick_can_ask() {
 /// While one request waits, the same script serves others; each goes on with locals of its own.
 #[test]
 fn a_worker_serves_others_while_a_script_waits() {
-    let gate = Gate::new();
-    let auth = {
-        let gate = gate.clone();
-        Origin::start(move |exchange| {
-            gate.pass();
-            let target = exchange.request.target().to_owned();
-            exchange.wire.send(response(200, &[], target.as_bytes()))?;
-            Ok(Next::Keep)
-        })
-    };
-    let origin = Origin::echo();
     let script = r#"
       function on_request(req)
         local path = req.path
@@ -177,24 +127,11 @@ fn a_worker_serves_others_while_a_script_waits() {
         req.headers["x-answer"] = answer.body
       end
     "#;
-    let gateway = begin(&origin, &auth, script);
-    let mut clients: Vec<_> = (0..8).map(|_| gateway.client()).collect();
-    for (number, client) in clients.iter_mut().enumerate() {
-        client.send(get(&format!("/{number}"), &[]));
-    }
-    auth.wait_for_requests(8);
-    assert_eq!((gateway.get("/free").status(), origin.requests().len()), (200, 1));
-    gate.open();
-    for client in &mut clients {
-        assert_eq!(client.response().status(), 200, "{:#?}", gateway.log());
-    }
-    let waited = &origin.requests()[1..];
-    assert!(waited.iter().all(|request| request.header("x-answer") == Some(request.target())));
+    LUA.serves_others_while_it_waits(script);
 }
 
 #[test]
 fn an_answer_can_deny() {
-    let (origin, auth) = (Origin::echo(), Origin::answering(response(401, &[], b"who are you")));
     let script = r#"
       function on_request(req)
         local answer = http_call("auth", { headers = { authorization = req.headers.authorization } })
@@ -202,11 +139,5 @@ fn an_answer_can_deny() {
         error("not reached")
       end
     "#;
-    let gateway = begin(&origin, &auth, script);
-    let answer = gateway.ask(get("/", &[("authorization", "Bearer x")]));
-    assert_eq!((answer.status(), answer.text()), (401, "who are you"));
-    assert_eq!(auth.request().header("authorization"), Some("Bearer x"));
-    assert_eq!(origin.requests().len(), 0);
-    let log = gateway.stop().access_log;
-    assert_eq!((&log[0]["ended_by"]["filter"], &log[0]["status"]), (&"ask".into(), &401.into()));
+    LUA.denies(script);
 }

@@ -14,7 +14,7 @@ mod support;
 
 use std::path::Path;
 
-use support::script::{self, ONE_WORKER, policy, policy_over, repository};
+use support::script::{self, ONE_WORKER, policy, repository};
 use support::{Gateway, Origin, guest};
 
 /// A gateway whose one route runs these filters, each a mapping in YAML, before `origin`.

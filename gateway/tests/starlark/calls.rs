@@ -3,43 +3,11 @@
 
 mod failures;
 
-use crate::support::script::{ONE_WORKER, policy_over};
-use crate::support::{Gate, Gateway, Next, Origin, get, post, response, wait_for};
+use crate::support::asking::{Language, telling_targets};
+use crate::support::{Origin, post, response, wait_for};
 use crate::{inline, ready};
 
-/// A script `ask` before `origin`, which may call the upstream `auth` at `server`. `more` are further
-/// keys of the filter, each with a comma in front.
-fn start(origin: &Origin, server: &str, script: &str, more: &str) -> Gateway {
-    ready();
-    let upstreams = format!(
-        "upstreams: {{ u: {{ endpoints: ['{}'] }}, auth: {{ endpoints: ['{server}'] }} }}\n",
-        origin.address()
-    );
-    let filter = inline(script, &format!(", allow: {{ upstreams: [auth] }}{more}"));
-    Gateway::start_with(&policy_over(&upstreams, &[("ask", filter)]), &ONE_WORKER)
-}
-
-fn begin(origin: &Origin, auth: &Origin, script: &str) -> Gateway {
-    start(origin, &auth.address().to_string(), script, "")
-}
-
-/// Answers each request with its target, once `gate` is open.
-fn telling_targets(gate: &Gate) -> Origin {
-    let gate = gate.clone();
-    Origin::start(move |exchange| {
-        exchange.read_body()?;
-        gate.pass();
-        let target = exchange.request.target().to_owned();
-        exchange.wire.send(response(200, &[], target.as_bytes()))?;
-        Ok(Next::Keep)
-    })
-}
-
-fn open_gate() -> Gate {
-    let gate = Gate::new();
-    gate.open();
-    gate
-}
+const STARLARK: Language = Language { ready, inline };
 
 /// The function that goes on knows what its handler knew.
 #[test]
@@ -72,7 +40,7 @@ def on_request(req):
     )
     req.headers["x-after"] = "the call"
 "##;
-    let gateway = begin(&origin, &auth, script);
+    let gateway = STARLARK.begin(&origin, &auth, script);
     let answer = gateway.ask(post("/p", &[], b"body"));
     assert_eq!((answer.status(), answer.text()), (200, "body"), "{:#?}", gateway.log());
     let request = origin.request();
@@ -87,8 +55,6 @@ def on_request(req):
 /// Without more than a name it is a GET of `/`; an answer without a body has an empty one.
 #[test]
 fn what_is_left_out_has_a_default() {
-    let origin = Origin::echo();
-    let auth = Origin::answering("HTTP/1.1 204 Any\r\n\r\n");
     let script = r##"
 def on_request(req):
     return http_call("auth", then = checked)
@@ -96,18 +62,12 @@ def on_request(req):
 def checked(req, answer):
     req.headers["x-answer"] = "%d|%s|" % (answer.status, answer.body.text())
 "##;
-    let gateway = begin(&origin, &auth, script);
-    assert_eq!(gateway.get("/any").status(), 200, "{:#?}", gateway.log());
-    assert_eq!(origin.request().header("x-answer"), Some("204||"));
-    let asked = auth.request();
-    assert_eq!((asked.method(), asked.target(), asked.header("host")), ("GET", "/", Some("auth")));
-    assert!(asked.body.is_empty());
+    STARLARK.leaves_out_what_has_a_default(script);
 }
 
 /// The second call needs what the first was told, and knows the argument of its own.
 #[test]
 fn a_call_follows_another() {
-    let (origin, auth) = (Origin::echo(), telling_targets(&open_gate()));
     let script = r##"
 def on_request(req):
     http_call("auth", path = req.path + "/first", then = partial(second, "/second"))
@@ -118,21 +78,13 @@ def second(part, req, answer):
 def finish(req, answer):
     req.headers["x-answer"] = answer.body.text()
 "##;
-    let gateway = begin(&origin, &auth, script);
-    let mut client = gateway.client();
-    for path in ["/a", "/b"] {
-        assert_eq!(client.ask(get(path, &[])).status(), 200, "{:#?}", gateway.log());
-        let told = origin.requests().last().unwrap().header("x-answer").map(str::to_owned);
-        assert_eq!(told, Some(format!("{path}/first/second")));
-    }
-    let asked: Vec<_> = auth.requests().iter().map(|request| request.target().to_owned()).collect();
-    assert_eq!(asked, ["/a/first", "/a/first/second", "/b/first", "/b/first/second"]);
+    STARLARK.asks_twice(script);
 }
 
 /// Each handler that an exchange has asks, and everything goes on when it is told; a body may be replaced before.
 #[test]
 fn every_handler_can_ask() {
-    let (origin, auth) = (Origin::echo(), telling_targets(&open_gate()));
+    let (origin, auth) = (Origin::echo(), telling_targets());
     let script = r##"
 def ask(name):
     def told(_, answer):
@@ -158,7 +110,7 @@ def on_response_body(resp, body):
 def on_log(req, resp):
     log.info("%s %s %d %s" % (metadata.get("told"), req.path, resp.status, resp.headers["x-answer"]))
 "##;
-    let gateway = begin(&origin, &auth, script);
+    let gateway = STARLARK.begin(&origin, &auth, script);
     let answer = gateway.ask(post("/p", &[], b"a body"));
     let told = (answer.status(), answer.text(), answer.header("x-answer"));
     assert_eq!(told, (202, "a body!", Some("/1/2/3/p")), "{:#?}", gateway.log());
@@ -180,7 +132,7 @@ def on_tick():
 def on_request(req):
     req.headers["x-answer"] = shared.get("keys", "none")
 "##;
-    let gateway = begin(&origin, &auth, script);
+    let gateway = STARLARK.begin(&origin, &auth, script);
     wait_for("the keys", || {
         assert_eq!(gateway.get("/").status(), 200);
         (origin.requests().last()?.header("x-answer") == Some("keys")).then_some(())
@@ -191,8 +143,6 @@ def on_request(req):
 /// While one request waits, the same script serves others.
 #[test]
 fn a_worker_serves_others_while_a_script_waits() {
-    let gate = Gate::new();
-    let (origin, auth) = (Origin::echo(), telling_targets(&gate));
     let script = r##"
 def on_request(req):
     path = req.path
@@ -206,24 +156,11 @@ def on_request(req):
 
     http_call("auth", path = path, then = told)
 "##;
-    let gateway = begin(&origin, &auth, script);
-    let mut clients: Vec<_> = (0..8).map(|_| gateway.client()).collect();
-    for (number, client) in clients.iter_mut().enumerate() {
-        client.send(get(&format!("/{number}"), &[]));
-    }
-    auth.wait_for_requests(8);
-    assert_eq!((gateway.get("/free").status(), origin.requests().len()), (200, 1));
-    gate.open();
-    for client in &mut clients {
-        assert_eq!(client.response().status(), 200, "{:#?}", gateway.log());
-    }
-    let waited = &origin.requests()[1..];
-    assert!(waited.iter().all(|request| request.header("x-answer") == Some(request.target())));
+    STARLARK.serves_others_while_it_waits(script);
 }
 
 #[test]
 fn an_answer_can_deny() {
-    let (origin, auth) = (Origin::echo(), Origin::answering(response(401, &[], b"who are you")));
     let script = r##"
 def on_request(req):
     http_call("auth", headers = {"authorization": req.headers["authorization"]}, then = checked)
@@ -233,11 +170,5 @@ def checked(req, answer):
         respond(answer.status, body = answer.body.bytes())
     fail("not reached")
 "##;
-    let gateway = begin(&origin, &auth, script);
-    let answer = gateway.ask(get("/", &[("authorization", "Bearer x")]));
-    assert_eq!((answer.status(), answer.text()), (401, "who are you"));
-    assert_eq!(auth.request().header("authorization"), Some("Bearer x"));
-    assert_eq!(origin.requests().len(), 0);
-    let log = gateway.stop().access_log;
-    assert_eq!((&log[0]["ended_by"]["filter"], &log[0]["status"]), (&"ask".into(), &401.into()));
+    STARLARK.denies(script);
 }

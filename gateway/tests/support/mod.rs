@@ -16,6 +16,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
+pub mod asking;
 mod client;
 mod gate;
 mod gateway;

@@ -1,6 +1,6 @@
 //! Calls that fail or are not let through, and what cannot be asked at all.
 
-use super::{begin, start};
+use super::LUA;
 use crate::support::{Gate, Gateway, Next, Origin, get, refusing_address, response, wait_for};
 
 /// What a call that is not answered returns as its reason.
@@ -15,7 +15,7 @@ fn an_error_after_the_answer_ends_the_exchange() {
         local told = assert(json.decode(http_call('auth').body))
       end
     ";
-    let gateway = begin(&origin, &auth, script);
+    let gateway = LUA.begin(&origin, &auth, script);
     assert_eq!(gateway.get("/").status(), 503);
     assert_eq!(gateway.get("/").status(), 503, "the script lives on");
     assert_eq!((origin.requests().len(), auth.requests().len()), (0, 2));
@@ -49,7 +49,7 @@ fn only_what_the_policy_lists_is_called() {
     let (origin, auth) = (Origin::echo(), Origin::echo());
     let not_let = "the gateway does not let this filter call that upstream";
     for (upstream, list) in [("u", "upstreams"), ("nobody", "upstreams"), ("127.0.0.1:80", "hosts")] {
-        let gateway = begin(&origin, &auth, &telling_why(upstream, "{ path = '/forbidden' }"));
+        let gateway = LUA.begin(&origin, &auth, &telling_why(upstream, "{ path = '/forbidden' }"));
         assert_told_twice(&gateway, not_let);
         let help = format!("add it to `allow.{list}` of filters.ask");
         let log = gateway.stop().log;
@@ -62,14 +62,14 @@ fn only_what_the_policy_lists_is_called() {
 #[test]
 fn a_server_that_is_down_is_told() {
     let (origin, (address, _held)) = (Origin::echo(), refusing_address());
-    let gateway = start(&origin, &address.to_string(), &telling_why("auth", "nil"), "");
+    let gateway = LUA.start(&origin, &address.to_string(), &telling_why("auth", "nil"), "");
     assert_told_twice(&gateway, FAILED);
 }
 
 #[test]
 fn a_connection_that_breaks_is_told() {
     let (origin, auth) = (Origin::echo(), Origin::start(|_| Ok(Next::Close)));
-    let gateway = begin(&origin, &auth, &telling_why("auth", "nil"));
+    let gateway = LUA.begin(&origin, &auth, &telling_why("auth", "nil"));
     assert_told_twice(&gateway, FAILED);
 }
 
@@ -79,7 +79,7 @@ fn an_answer_that_does_not_come_is_told() {
     let (origin, auth) = (Origin::echo(), Origin::start(|exchange| exchange.wait_until_closed()));
     let server = auth.address().to_string();
     for (options, more) in [("{ timeout = 0.05 }", ""), ("{ timeout = 600 }", ", calls: { timeout: 50ms }")] {
-        let gateway = start(&origin, &server, &telling_why("auth", options), more);
+        let gateway = LUA.start(&origin, &server, &telling_why("auth", options), more);
         assert_told_twice(&gateway, FAILED);
     }
     assert_eq!((auth.requests().len(), origin.requests().len()), (4, 2));
@@ -108,7 +108,7 @@ fn a_client_that_goes_away_leaves_the_script_well() {
         req.headers['x-answer'] = answer.body
       end
     ";
-    let gateway = begin(&origin, &auth, script);
+    let gateway = LUA.begin(&origin, &auth, script);
     let mut client = gateway.client();
     client.send(get("/", &[]));
     auth.wait_for_requests(1);
@@ -151,7 +151,7 @@ fn what_cannot_be_asked_is_an_error_of_the_script() {
         req.headers["x-answer"] = "all"
       end
     "#;
-    let gateway = begin(&origin, &auth, script);
+    let gateway = LUA.begin(&origin, &auth, script);
     assert_eq!(gateway.get("/").status(), 200, "{:#?}", gateway.log());
     assert_eq!(origin.request().header("x-answer"), Some("all"));
     assert_eq!(auth.requests().len(), 1, "what is an error asks nobody");

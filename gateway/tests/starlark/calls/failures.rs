@@ -1,6 +1,7 @@
 //! Calls that fail or are not let through, and what cannot be asked at all.
 
-use super::{begin, open_gate, start, telling_targets};
+use super::STARLARK;
+use crate::support::asking::{telling_targets, telling_targets_behind};
 use crate::support::{Gate, Gateway, Next, Origin, get, refusing_address, response, wait_for};
 
 /// Tells the client, by the response's handler, that a call has failed.
@@ -19,11 +20,11 @@ fn assert_told(gateway: &Gateway) {
 #[test]
 fn a_call_that_fails_has_no_answer() {
     let (origin, (address, _held)) = (Origin::echo(), refusing_address());
-    assert_told(&start(&origin, &address.to_string(), TELLING, ""));
+    assert_told(&STARLARK.start(&origin, &address.to_string(), TELLING, ""));
     let closing = Origin::start(|_| Ok(Next::Close));
-    assert_told(&begin(&origin, &closing, TELLING));
+    assert_told(&STARLARK.begin(&origin, &closing, TELLING));
     let silent = Origin::start(|exchange| exchange.wait_until_closed());
-    assert_told(&begin(&origin, &silent, TELLING));
+    assert_told(&STARLARK.begin(&origin, &silent, TELLING));
     silent.wait_until_unconnected();
 }
 
@@ -39,7 +40,7 @@ def checked(req, answer):
     if answer.status != 200:
         respond(403)
 ";
-    let gateway = begin(&origin, &auth, script);
+    let gateway = STARLARK.begin(&origin, &auth, script);
     assert_eq!(gateway.get("/").status(), 503);
     assert_eq!(gateway.get("/").status(), 503, "the script lives on");
     assert_eq!(origin.requests().len(), 0);
@@ -52,7 +53,7 @@ def checked(req, answer):
 /// Nothing can catch an error in this language, so what is not allowed ends the exchange.
 #[test]
 fn what_cannot_be_asked_is_an_error_of_the_script() {
-    let (origin, auth) = (Origin::echo(), telling_targets(&open_gate()));
+    let (origin, auth) = (Origin::echo(), telling_targets());
     let cases = [
         ("http_call(\"nobody\", then = done)", "does not let this filter call `nobody`"),
         ("http_call(\"auth\")", "then"),
@@ -74,7 +75,7 @@ fn what_cannot_be_asked_is_an_error_of_the_script() {
         "\ndef on_log(req, resp):\n    if req.path == \"/well\":\n        http_call(\"auth\", then = done)\n",
     );
     let more = ", circuit: { failures: 1000 }";
-    let gateway = start(&origin, &auth.address().to_string(), &script, more);
+    let gateway = STARLARK.start(&origin, &auth.address().to_string(), &script, more);
     for (number, (call, _)) in cases.iter().enumerate() {
         assert_eq!(gateway.get(&format!("/{number}")).status(), 503, "{call}");
     }
@@ -97,10 +98,10 @@ fn what_cannot_be_asked_is_an_error_of_the_script() {
 /// A body that has been seen cannot be replaced by what goes on.
 #[test]
 fn a_body_is_replaced_before_the_call_or_not_at_all() {
-    let (origin, auth) = (Origin::answering(response(200, &[], b"body")), telling_targets(&open_gate()));
+    let (origin, auth) = (Origin::answering(response(200, &[], b"body")), telling_targets());
     let script =
         "def on_response_body(resp, body):\n    http_call(\"auth\", then = lambda resp, answer: \"late\")\n";
-    let gateway = begin(&origin, &auth, script);
+    let gateway = STARLARK.begin(&origin, &auth, script);
     let mut client = gateway.client();
     client.send(get("/", &[]));
     wait_for("the error", || {
@@ -116,7 +117,7 @@ fn a_body_is_replaced_before_the_call_or_not_at_all() {
 #[test]
 fn a_client_that_goes_away_leaves_the_script_well() {
     let gate = Gate::new();
-    let (origin, auth) = (Origin::echo(), telling_targets(&gate));
+    let (origin, auth) = (Origin::echo(), telling_targets_behind(&gate));
     let script = r##"
 def on_request(req):
     http_call("auth", path = req.path, then = told)
@@ -125,7 +126,7 @@ def told(req, answer):
     shared.incr("answers")
     req.headers["x-answer"] = "%s %d" % (answer.body.text(), shared.get("answers"))
 "##;
-    let gateway = begin(&origin, &auth, script);
+    let gateway = STARLARK.begin(&origin, &auth, script);
     let mut client = gateway.client();
     client.send(get("/gone", &[]));
     auth.wait_for_requests(1);
