@@ -8,7 +8,9 @@
 //! How exact: the clock starts at the first refill of a call, so a call may run for one slice
 //! before its time counts, and it is ended at a refill, so it may overshoot by one more. Slices
 //! start at [`FIRST_SLICE`] and then aim at a tenth of the budget by the pace measured so far.
-//! The clock is the thread's CPU time: a guest is not blamed for a busy machine.
+//! The clock is the thread's CPU time: a guest is not blamed for a busy machine. But that clock goes on while a
+//! hypervisor has the processor, and while the kernel handles packets of others in an interrupt. So a slice that
+//! took far longer than guest code takes is forgiven, once a call.
 
 use crate::trap::Trap;
 use rustix::time::ClockId;
@@ -24,6 +26,14 @@ pub(crate) const FIRST_SLICE: i64 = 400_000;
 /// Each slice is at most this many times the one before, so that one odd measurement (a cheap
 /// stretch before a dear one) cannot hand out far too much.
 const GROWTH: i64 = 8;
+
+/// Nanoseconds that the first slice takes at most, as a rule: 4 for each unit, where 0.1 to 1 is common. What a
+/// slice took beyond that was not the guest's, or was a host function's that does much for little: of those a
+/// call gains one slice.
+const FIRST_TAKES: u64 = FIRST_SLICE as u64 * 4;
+
+/// The same for other slices, as a multiple of what the one before them took.
+const VARIANCE: u64 = 4;
 
 /// No slice is larger, whatever the clock says: the counter must not wrap.
 const LARGEST_SLICE: i64 = 1 << 40;
@@ -44,8 +54,12 @@ struct Clock {
     started: u64,
     last: u64,
     slice: i64,
+    /// What the slice takes at most, as a rule.
+    takes: u64,
     /// Whether the guest has been told that little is left.
     told: bool,
+    /// Whether a slice that took too long was forgiven.
+    forgiven: bool,
 }
 
 impl Budget {
@@ -87,13 +101,20 @@ impl Budget {
     fn refill_at(&self, fuel: i64, now: u64) -> Result<i64, Trap> {
         let debt = fuel.min(0).saturating_neg();
         let limit = self.limit.get();
-        let (started, slice, told) = match self.clock.get() {
-            None => (now, FIRST_SLICE, false),
-            Some(clock) => (clock.started, clock.next_slice(now, debt, limit), clock.told),
+        let clock = match self.clock.get() {
+            None => Clock {
+                started: now,
+                last: now,
+                slice: FIRST_SLICE,
+                takes: FIRST_TAKES,
+                told: false,
+                forgiven: false,
+            },
+            Some(clock) => clock.forgive(now, limit).next(now, debt, limit),
         };
         // Noted even if the call ends here, so that `end` forgives the debt.
-        self.clock.set(Some(Clock { started, last: now, slice, told }));
-        let spent = now.saturating_sub(started);
+        self.clock.set(Some(clock));
+        let (slice, spent) = (clock.slice, now.saturating_sub(clock.started));
         let left = limit.saturating_sub(spent);
         if left == 0 || debt.unsigned_abs() > left.max(FIRST_SLICE as u64) {
             return Err(Trap::Budget { spent: Duration::from_nanos(spent) });
@@ -105,8 +126,7 @@ impl Budget {
     /// Whether three quarters of the time were gone at the last refill; true once for each call.
     pub(crate) fn take_low(&self) -> bool {
         let Some(clock) = self.clock.get().filter(|clock| !clock.told) else { return false };
-        let limit = self.limit.get();
-        let is_low = clock.last.saturating_sub(clock.started) >= limit - limit / 4;
+        let is_low = clock.last.saturating_sub(clock.started) >= low(self.limit.get());
         if is_low {
             self.clock.set(Some(Clock { told: true, ..clock }));
         }
@@ -142,16 +162,35 @@ impl Budget {
 }
 
 impl Clock {
-    /// A tenth of the budget (or what is left, if less) at the pace since the last refill.
-    fn next_slice(self, now: u64, debt: i64, limit: u64) -> i64 {
+    /// If the time is up, or so far that the guest would be told: without what the last slice took that no
+    /// guest code takes, the first time.
+    fn forgive(self, now: u64, limit: u64) -> Self {
+        if self.forgiven || now.saturating_sub(self.started) < low(limit) {
+            return self;
+        }
+        let beyond = now.saturating_sub(self.last).saturating_sub(self.takes);
+        // As if what began had begun later.
+        Self { started: self.started + beyond, last: self.last + beyond, forgiven: beyond > 0, ..self }
+    }
+
+    /// After a refill: a slice of a tenth of the budget (or what is left, if less) at the pace since the last one.
+    fn next(self, now: u64, debt: i64, limit: u64) -> Self {
         let elapsed = now.saturating_sub(self.last).max(1);
         let left = limit.saturating_sub(now.saturating_sub(self.started));
         let target = (limit / 10).min(left).max(1);
         let consumed = self.slice.saturating_add(debt).unsigned_abs();
         let slice = u128::from(consumed) * u128::from(target) / u128::from(elapsed);
         let ceiling = self.slice.saturating_mul(GROWTH).clamp(FIRST_SLICE, LARGEST_SLICE);
-        i64::try_from(slice).unwrap_or(i64::MAX).clamp(FIRST_SLICE / GROWTH, ceiling)
+        let slice = i64::try_from(slice).unwrap_or(i64::MAX).clamp(FIRST_SLICE / GROWTH, ceiling);
+        let expected = u128::from(slice.unsigned_abs()) * u128::from(elapsed) / u128::from(consumed.max(1));
+        let takes = u64::try_from(expected).unwrap_or(u64::MAX).saturating_mul(VARIANCE);
+        Self { last: now, slice, takes, ..self }
     }
+}
+
+/// Of which part of a budget on little of it is left.
+const fn low(limit: u64) -> u64 {
+    limit - limit / 4
 }
 
 /// CPU time of this thread in nanoseconds.
@@ -209,6 +248,34 @@ mod tests {
             assert_eq!([0, 7 * MS, 8 * MS, 9 * MS].map(told), [false, false, true, false]);
             budget.end(0);
         }
+    }
+
+    #[test]
+    fn a_machine_that_stands_still_is_forgiven_once() {
+        let budget = Budget::new();
+        for _ in 0..2 {
+            budget.begin(Duration::from_nanos(2 * MS));
+            budget.refill_at(-1, 0).unwrap();
+            // Its first slice takes 100 us, and so would the second.
+            budget.refill_at(-1, MS / 10).unwrap();
+            let stalled = MS / 10 + 50 * MS;
+            budget.refill_at(-1, stalled).unwrap();
+            assert!(matches!(budget.refill_at(-1, stalled + 50 * MS), Err(Trap::Budget { .. })));
+            budget.end(0);
+        }
+    }
+
+    #[test]
+    fn who_is_slow_all_the_time_gains_one_slice() {
+        // 50 ns a unit: nothing but calls of a host function that does much.
+        let budget = Budget::new();
+        budget.begin(Duration::from_nanos(10 * MS));
+        let (mut now, mut fuel) = (0, 0);
+        while let Ok(slice) = budget.refill_at(-1, now) {
+            fuel = slice;
+            now += slice as u64 * 50;
+        }
+        assert!(fuel > 0 && now < 3 * 50 * FIRST_SLICE as u64, "{now}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::func::Func;
+use crate::mailbox::Posted;
 use crate::memory;
 use crate::module::Module;
 use crate::trap::Trap;
@@ -65,6 +66,37 @@ impl<S> Caller<'_, S> {
     #[inline]
     pub fn charge(&self, units: u64) {
         self.context.core.budget.charge(units);
+    }
+
+    /// Leaves `bytes` as the answer of the host function that runs, if whoever called it fetches one; see
+    /// `meter::mailbox`. If not, the guest's allocator is to be called.
+    #[inline]
+    pub fn answer(&mut self, bytes: &[u8]) -> bool {
+        let is_left = self.context.core.mailbox.answer(bytes);
+        if is_left {
+            self.charge(bytes.len() as u64 / BYTES_PER_UNIT);
+        }
+        is_left
+    }
+
+    /// Whether the guest's allocator runs for an answer that was left.
+    #[inline]
+    pub fn is_allocating(&self) -> bool {
+        self.context.core.mailbox.is_allocating()
+    }
+
+    /// Whether the guest has posted changes of header maps that have not been done.
+    #[inline]
+    pub fn has_posted(&self) -> bool {
+        self.context.core.mailbox.has_posted()
+    }
+
+    /// Takes out the changes that the guest has posted, in order. Charged like [`Self::read`].
+    pub fn take_posted(&mut self, mut f: impl FnMut(Posted<'_>)) {
+        self.context.core.mailbox.take_posted(|posted| {
+            self.charge((posted.name.len() + posted.value.len()) as u64 / BYTES_PER_UNIT);
+            f(posted);
+        });
     }
 
     /// Has the entry that runs, if one does, stop after its present step: see [`crate::Entry`].

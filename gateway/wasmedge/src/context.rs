@@ -7,6 +7,7 @@
 use crate::budget::{Budget, FIRST_SLICE};
 use crate::func::Func;
 use crate::harden::{self, local};
+use crate::mailbox::Mailbox;
 use crate::module::Module;
 use crate::raw;
 use crate::trap::Trap;
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     step: Cell<*mut ffi::WasmEdge_GlobalInstanceContext>,
     split: Cell<*mut ffi::WasmEdge_GlobalInstanceContext>,
     view: Cell<View>,
+    pub(crate) mailbox: Mailbox,
     pub(crate) budget: Budget,
     /// Why the innermost call fails, when a host function decided that.
     pub(crate) trap: Cell<Option<Trap>>,
@@ -67,6 +69,7 @@ impl Core {
             step: Cell::new(ptr::null_mut()),
             split: Cell::new(ptr::null_mut()),
             view: Cell::new(View { base: ptr::null_mut(), len: 0 }),
+            mailbox: Mailbox::none(),
             budget: Budget::new(),
             trap: Cell::new(None),
         }
@@ -88,6 +91,19 @@ impl Core {
             }
         }
         self.refresh_view();
+        self.bind_mailbox(module);
+    }
+
+    fn bind_mailbox(&self, module: *const ffi::WasmEdge_ModuleInstanceContext) {
+        // SAFETY: `module` is a live instance, whose memories live and stay where they are as long as it does. One
+        // of this name is the pass's, of a page; no instruction of the source can name it.
+        unsafe {
+            let memory =
+                ffi::WasmEdge_ModuleInstanceFindMemory(module, raw::string(crate::meter::MAILBOX_EXPORT));
+            if !memory.is_null() {
+                self.mailbox.bind(ffi::WasmEdge_MemoryInstanceGetPointer(memory, 0, PAGE));
+            }
+        }
     }
 
     /// The bytes `[ptr, ptr + len)` of the guest's memory, or `None` if they are not all there.
@@ -211,6 +227,7 @@ impl Core {
     #[cold]
     pub(crate) fn take_trap(&self, result: ffi::WasmEdge_Result) -> Trap {
         let stated = self.trap.take();
+        self.mailbox.expect_nothing();
         if local::with(|local| local.overflowed.take()) {
             return Trap::StackOverflow;
         }

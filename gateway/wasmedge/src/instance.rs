@@ -4,6 +4,7 @@ use crate::context::{Context, Core, Entered};
 use crate::func::Func;
 use crate::harden::local;
 use crate::linker::{HostModules, Linker};
+use crate::mailbox::Posted;
 use crate::memory::Memory;
 use crate::meter::Entry;
 use crate::module::Module;
@@ -179,6 +180,22 @@ impl<S: 'static> Instance<S> {
             core.end_timed_call();
         }
         result
+    }
+
+    /// Lets the guest post changes of header maps from now on, instead of calling for each: whoever does
+    /// must ask for them in every host function ([`crate::Caller::take_posted`]) and after every call. Nothing is
+    /// posted in a module without a mailbox (see `meter::mailbox`).
+    pub fn open_mailbox(&self) {
+        self.context().core.mailbox.open();
+    }
+
+    /// Takes out the changes that the guest has posted and no host function has taken, in order.
+    #[inline]
+    pub fn take_posted(&mut self, f: impl FnMut(Posted<'_>)) {
+        let mailbox = &self.context().core.mailbox;
+        if mailbox.has_posted() {
+            mailbox.take_posted(f);
+        }
     }
 
     /// The guest's memory, for looking at between calls.

@@ -101,6 +101,11 @@ impl<S: 'static> Linker<S> {
         self
     }
 
+    /// Whether calls are counted.
+    pub fn is_counting(&self) -> bool {
+        self.counts
+    }
+
     /// The type of the host function `module`.`name`, if it is defined.
     pub fn func_type(&self, module: &str, name: &str) -> Option<&FuncType> {
         self.definitions.get(module)?.get(name).map(|known| &known.ty)

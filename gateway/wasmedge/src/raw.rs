@@ -124,7 +124,11 @@ pub(crate) fn configure(pages: u32) -> Option<Configure> {
     }
 }
 
-/// What is accepted beyond WebAssembly 2.0. `meter::inspect` lists the same for validation, and
-/// `compile::aot` for the compiler.
-const PROPOSALS: [ffi::WasmEdge_Proposal; 3] =
-    [ffi::WasmEdge_Proposal_TailCall, ffi::WasmEdge_Proposal_ExtendedConst, ffi::WasmEdge_Proposal_RelaxSIMD];
+/// What is accepted beyond WebAssembly 2.0. `meter::inspect` lists the same for validation, but for the second
+/// memory that only the pass may add, and `compile::aot` for the compiler.
+const PROPOSALS: [ffi::WasmEdge_Proposal; 4] = [
+    ffi::WasmEdge_Proposal_TailCall,
+    ffi::WasmEdge_Proposal_ExtendedConst,
+    ffi::WasmEdge_Proposal_RelaxSIMD,
+    ffi::WasmEdge_Proposal_MultiMemories,
+];

@@ -2,15 +2,19 @@
 //!
 //! A map that is not available reads as empty (NOT_FOUND for one value), since SDKs panic on
 //! BAD_ARGUMENT; a write to it is refused (see [`crate::environment`]).
+//!
+//! So a change of one header is answered OK whatever comes of it, and need not be done at once: the engine has
+//! most of them posted ([`tollgate_wasmedge::Posted`]), which spares a call each.
 
-use tollgate_wasmedge::{Caller, Linker, Trap};
+use tollgate_wasmedge::{Caller, Edit, Linker, Posted, Trap};
 
 use super::memory::{Copied, ReturnSlot, return_bytes, status_of};
-use super::{State, host_functions};
+use super::{Host, State, host_functions};
 use crate::abi::AbiVersion;
 use crate::abi::status::Status;
 use crate::abi::types::{MapType, WireMap};
 use crate::environment::{Environment, MapError, RefusalReason, Stream};
+use crate::host_calls::index_of;
 use crate::limits::{HEADER_NAME_BYTES_MAX, HEADER_VALUE_BYTES_MAX};
 use crate::pairs::{self, PairsError};
 
@@ -158,6 +162,37 @@ fn write_value<E: Environment>(
         check_lengths(name, value)?;
         change(stream, map, name, value)
     }))
+}
+
+/// Does what the guest was told is done: changes that it has posted. Before each host function, since any may
+/// tell the difference.
+#[inline]
+pub(super) fn do_posted<E: Environment>(caller: &mut Caller<'_, State<E>>) {
+    if caller.has_posted() {
+        let host = State::<E>::clone(caller.state());
+        caller.take_posted(|posted| do_one(&host, posted));
+    }
+}
+
+/// A change that the guest has posted, to the exchange that is active.
+pub(crate) fn do_one<E: Environment>(host: &Host<E>, posted: Posted<'_>) {
+    let Posted { edit, map, name, value } = posted;
+    // Only changes of these maps are posted.
+    let Some(WireMap::Stream(map)) = WireMap::from_wire(map) else { return };
+    let (function, index) = match edit {
+        Edit::Add => const { (ADD, index_of(ADD)) },
+        Edit::Replace => const { (REPLACE, index_of(REPLACE)) },
+        Edit::Remove => const { (REMOVE, index_of(REMOVE)) },
+    };
+    host.count_call(index);
+    host.write(function, |stream| {
+        check_lengths(name, value)?;
+        match edit {
+            Edit::Add => stream.map_add(map, name, value),
+            Edit::Replace => stream.map_set(map, name, value),
+            Edit::Remove => stream.map_remove(map, name),
+        }
+    });
 }
 
 fn remove_value<E: Environment>(

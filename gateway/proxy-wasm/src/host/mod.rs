@@ -13,7 +13,7 @@ mod buffers;
 pub(crate) mod calls;
 mod foreign;
 mod grpc;
-mod headers;
+pub(crate) mod headers;
 mod http_call;
 mod lifecycle;
 mod log_time;
@@ -157,8 +157,9 @@ macro_rules! host_functions {
     };
     ($linker:ident, restricted, $($name:literal => $function:path),+ $(,)?) => {
         $($linker.func($crate::host::ENV, $name, |caller, args| {
+            $crate::host::headers::do_posted(caller);
             caller.state().count_call(const { $crate::host_calls::index_of($name) });
-            if caller.state().is_restricted() {
+            if caller.state().is_restricted() || caller.is_allocating() {
                 return Err(::tollgate_wasmedge::Trap::Host(concat!($name, " called from the allocator or during initialisation")));
             }
             $function(caller, args).map(|s| s.wire())

@@ -29,6 +29,7 @@ use tollgate_wasmedge::{Func, Instance, WasmParams, WasmResults};
 pub use exports::Handles;
 
 use crate::environment::Environment;
+use crate::host::headers::do_one;
 use crate::host::{Active, Host, State};
 use crate::host_calls::HostCalls;
 use crate::plugin::PluginId;
@@ -120,6 +121,7 @@ impl<E: Environment> Vm<E> {
         };
         self.host.enter(active);
         let result = instance.call(function, params, budget);
+        instance.take_posted(|posted| do_one(&self.host, posted));
         let stopped = self.host.leave();
         match result {
             Ok(value) => Ok(Returned { value, stopped }),

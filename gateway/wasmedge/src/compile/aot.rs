@@ -6,7 +6,7 @@ use wasmedge_sdk::config::{CommonConfigOptions, CompilerConfigOptions, Config, C
 use wasmedge_sdk::{Compiler, CompilerOptimizationLevel, CompilerOutputFormat, WasmEdgeResult, WasmStandard};
 
 /// Part of the cache key: change it with anything below that changes the code that comes out.
-pub(super) const SETTINGS: &str = "native; wasm 2 + tail call, extended const, relaxed simd; 1";
+pub(super) const SETTINGS: &str = "native; wasm 2 + tail call, extended const, relaxed simd, multi memory; 1";
 
 /// Compiles metered `wasm` to the shared object `output`, whose name must end in `.so`.
 pub(super) fn compile(wasm: &[u8], level: OptLevel, output: &Path) -> Result<(), String> {
@@ -24,7 +24,8 @@ fn config(level: OptLevel) -> WasmEdgeResult<Config> {
     let common = CommonConfigOptions::from_wasm_standard(WasmStandard::Wasm2)
         .tail_call(true)
         .extended_const(true)
-        .relax_simd(true);
+        .relax_simd(true)
+        .multi_memories(true);
     let compiler = CompilerConfigOptions::new()
         .out_format(CompilerOutputFormat::Native)
         .optimization_level(match level {

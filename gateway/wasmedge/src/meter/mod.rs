@@ -5,7 +5,8 @@
 //! function that calls or is long, and before every bulk operation by its length. Below zero the
 //! guest calls [`REFILL`], an import, which puts a new slice into the counter or traps.
 //!
-//! [`fuse`] adds entries that run several of the guest's functions in one call.
+//! [`fuse`] adds entries that run several of the guest's functions in one call, and [`mailbox`] spares calls
+//! out of it.
 //!
 //! Why not WasmEdge's own ways: its gas metering made call-heavy code nine times slower, its
 //! timeout corrupts the heap, and its interruptible code makes interpreters useless and misses
@@ -22,6 +23,7 @@
 mod frame;
 mod fuse;
 mod inspect;
+mod mailbox;
 mod proposals;
 mod refusal;
 mod rewrite;
@@ -47,7 +49,7 @@ pub fn vet(wasm: &[u8], limits: &ModuleLimits) -> Result<(), Refusal> {
 }
 
 /// Part of the cache key: change it with anything that changes what the pass emits.
-pub(crate) const PASS_VERSION: &str = "meter 2";
+pub(crate) const PASS_VERSION: &str = "meter 3";
 
 /// Beginning of all import modules and exports that the pass adds.
 pub(crate) const RESERVED: &str = "tollgate:";
@@ -59,6 +61,9 @@ pub(crate) const REFILL: &str = "refill";
 pub(crate) const FUEL_EXPORT: &str = "tollgate:fuel";
 /// The memory under a name of our own, whatever the source exports.
 pub(crate) const MEMORY_EXPORT: &str = "tollgate:memory";
+
+/// The memory of the mailbox, in a module that has one.
+pub(crate) const MAILBOX_EXPORT: &str = "tollgate:mailbox";
 
 /// Exported with entries: the step of the entry that runs.
 pub(crate) const STEP_EXPORT: &str = "tollgate:step";

@@ -2,7 +2,7 @@
 
 use super::weigh::{self, Length, Weights, length_operand};
 use super::{FUEL_EXPORT, MEMORY_EXPORT, MODULE, REFILL, Refusal};
-use super::{frame, fuse};
+use super::{frame, fuse, mailbox};
 use crate::compile::ModuleLimits;
 use walrus::ir::{
     BinaryOp, Binop, Const, GlobalGet, GlobalSet, IfElse, Instr, InstrLocId, InstrSeqId, LocalGet, LocalTee,
@@ -57,6 +57,7 @@ pub(crate) fn rewrite(wasm: &[u8], limits: &ModuleLimits) -> Result<Metered, Ref
     if let Some(memory) = module.memories.iter().next().map(walrus::Memory::id) {
         module.exports.add(MEMORY_EXPORT, memory);
     }
+    mailbox::add(&mut module);
     Ok(Metered { wasm: module.emit_wasm(), charge_points })
 }
 
