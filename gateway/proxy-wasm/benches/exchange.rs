@@ -1,24 +1,20 @@
-//! What an exchange through real filters costs on this side of the gateway: an in-memory exchange, no
-//! HTTP, filters at O2. `cargo bench -p tollgate-proxy-wasm --bench exchange [-- FILTER]`.
+//! What an exchange through real filters costs on this side of the gateway: an in-memory exchange, no HTTP, filters
+//! at O2. `cargo bench -p tollgate-proxy-wasm --bench exchange [-- FILTER]`.
 //!
-//! Prints, for each filter, the median over rounds of the time per exchange (create, request headers,
-//! response headers, finish), the time per guest callback, and the guest's fuel per exchange.
+//! An exchange is: create, request headers, response headers, finish. The guest's fuel for one is said first.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::hint::black_box;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
+use std::sync::OnceLock;
 
-use support::{Env, Exchange, guarded, module, plugin_spec, start};
+use divan::{Bencher, black_box};
+use support::{Env, Exchange, module, plugin_spec, start};
 use tollgate_proxy_wasm::{LogLevel, PluginId, Vm};
-use tollgate_wasmedge::{Module, OptLevel};
-
-const ROUNDS: usize = 31;
-const EXCHANGES: u32 = 10_000;
+use tollgate_wasmedge::{Module, OptLevel, run_guarded};
 
 const HEADERS: &str = r#"{"request":{"set":{"x-edge":"shop-12","x-client":"%{client}"}},
     "response":{"set":{"x-served":"edge"},"remove":["server"]}}"#;
@@ -30,20 +26,27 @@ const EMPTY: &str = r#"(func (export "proxy_on_context_create") (param i32 i32))
     (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
     (func (export "proxy_on_log") (param i32)) (func (export "proxy_on_delete") (param i32))"#;
 
-fn main() {
-    // Cargo adds `--bench`; what is left names a filter.
-    let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
-    println!("{:<10} {:>12} {:>12} {:>12}", "filter", "µs/exchange", "µs/callback", "fuel");
-    if wanted("empty") {
-        measure("empty", &module::wat(&module::guest("", EMPTY)), "");
-    }
-    if wanted("headers") {
-        measure("headers", &shipped("headers.wasm"), HEADERS);
-    }
-    if wanted("rules") {
-        measure("rules", &shipped("rules.wasm"), RULES);
-    }
+fn main() -> std::io::Result<()> {
+    run_guarded("bench", divan::main)
+}
+
+/// Callbacks that do nothing: what the crossings take.
+#[divan::bench]
+fn empty(bencher: Bencher<'_, '_>) {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    measure(bencher, "empty", MODULE.get_or_init(|| module::wat(&module::guest("", EMPTY))), "");
+}
+
+#[divan::bench]
+fn headers(bencher: Bencher<'_, '_>) {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    measure(bencher, "headers", MODULE.get_or_init(|| shipped("headers.wasm")), HEADERS);
+}
+
+#[divan::bench]
+fn rules(bencher: Bencher<'_, '_>) {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    measure(bencher, "rules", MODULE.get_or_init(|| shipped("rules.wasm")), RULES);
 }
 
 fn shipped(name: &str) -> Module {
@@ -51,29 +54,16 @@ fn shipped(name: &str) -> Module {
     module::load(&std::fs::read(path).expect("run `make filters` first"), OptLevel::O2)
 }
 
-fn measure(name: &str, module: &Module, configuration: &str) {
-    guarded(|| {
-        let (vm, env) = start(module);
-        env.level.set(LogLevel::Warn);
-        let plugin = vm.add_plugin(plugin_spec(name, configuration.as_bytes())).unwrap();
-        let exchange = exchange();
-        serve(&vm, plugin, &exchange);
-        let fuel = vm.fuel_used();
-        serve(&vm, plugin, &exchange);
-        let fuel = vm.fuel_used() - fuel;
-        let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| round(&vm, plugin, &exchange)).collect();
-        rounds.sort_by(f64::total_cmp);
-        let median = rounds[ROUNDS / 2];
-        // create, request headers, response headers, done, log, delete
-        println!("{name:<10} {median:>12.2} {:>12.2} {fuel:>12}", median / 6.0);
-    });
-}
-
-/// Microseconds for each exchange of a round.
-fn round(vm: &Vm<Env>, plugin: PluginId, exchange: &Rc<Exchange>) -> f64 {
-    let start = Instant::now();
-    (0..EXCHANGES).for_each(|_| serve(vm, plugin, exchange));
-    start.elapsed().as_secs_f64() * 1e6 / f64::from(EXCHANGES)
+fn measure(bencher: Bencher<'_, '_>, name: &str, module: &Module, configuration: &str) {
+    let (vm, env) = start(module);
+    env.level.set(LogLevel::Warn);
+    let plugin = vm.add_plugin(plugin_spec(name, configuration.as_bytes())).unwrap();
+    let exchange = exchange();
+    serve(&vm, plugin, &exchange);
+    let fuel = vm.fuel_used();
+    serve(&vm, plugin, &exchange);
+    println!("{name}: {} units of fuel an exchange", vm.fuel_used() - fuel);
+    bencher.bench_local(|| serve(&vm, plugin, &exchange));
 }
 
 fn serve(vm: &Vm<Env>, plugin: PluginId, exchange: &Rc<Exchange>) {

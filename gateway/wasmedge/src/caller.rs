@@ -79,7 +79,7 @@ impl<S> Caller<'_, S> {
         is_left
     }
 
-    /// Whether the guest's allocator runs for an answer that was left.
+    /// Whether the guest's allocator runs for an answer. Not known in a module without a mailbox.
     #[inline]
     pub fn is_allocating(&self) -> bool {
         self.context.core.mailbox.is_allocating()
@@ -114,15 +114,19 @@ impl<S> Caller<'_, S> {
 
     /// Calls back into the guest, under what is left of the budget of the outer call.
     ///
-    /// Meant for the guest's allocator. An error ends only the nested call: the host function
+    /// Meant for the guest's allocator: [`Self::is_allocating`] meanwhile, in a module with a mailbox. An error ends only the nested call: the host function
     /// decides whether the outer one goes on.
     ///
     /// # Errors
     /// The trap of the nested call.
     #[inline]
     pub fn call<P: WasmParams, R: WasmResults>(&mut self, f: &Func<P, R>, params: P) -> Result<R, Trap> {
-        self.context.core.settle(SETTLE);
-        f.invoke(&self.context.core, params)
+        let core = &self.context.core;
+        core.settle(SETTLE);
+        let before = core.mailbox.set_allocating(true);
+        let result = f.invoke(core, params);
+        core.mailbox.set_allocating(before);
+        result
     }
 
     fn module(&self) -> &Module {

@@ -12,7 +12,7 @@ use std::ptr;
 pub(crate) mod layout {
     /// [`EXPECTED`] while a function is called whose answer may be put here, then its length.
     pub(crate) const ANSWER_LEN: u32 = 0;
-    /// Not 0 while the guest's allocator runs for such an answer.
+    /// Not 0 while the guest's allocator runs for an answer, which is no time to post changes.
     pub(crate) const ALLOCATING: u32 = 4;
     /// Not 0: changes may be posted. Written by the host.
     pub(crate) const IS_OPEN: u32 = 8;
@@ -113,10 +113,18 @@ impl Mailbox {
         self.put(ALLOCATING, 0);
     }
 
-    /// Whether the guest's allocator runs for an answer.
+    /// Whether the guest's allocator runs.
     #[inline]
     pub(crate) fn is_allocating(&self) -> bool {
         self.get(ALLOCATING) != 0
+    }
+
+    /// Says whether the guest's allocator runs, and returns what was said before.
+    #[inline]
+    pub(crate) fn set_allocating(&self, is_allocating: bool) -> bool {
+        let before = self.is_allocating();
+        self.put(ALLOCATING, is_allocating.into());
+        before
     }
 
     /// Leaves `bytes` for the pass's code, if that is who called, and returns whether it is. Otherwise

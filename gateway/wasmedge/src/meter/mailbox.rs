@@ -236,6 +236,9 @@ impl Build {
             quick.i32_const(0);
             self.get(quick, IS_OPEN);
             quick.unop(UnaryOp::I32Eqz).br_if(call);
+            quick.i32_const(0);
+            self.get(quick, ALLOCATING);
+            quick.br_if(call);
             quick.local_get(map).i32_const(MAPS).binop(BinaryOp::I32GeU).br_if(call);
             for (start, len) in &pieces {
                 quick
