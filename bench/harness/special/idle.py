@@ -9,6 +9,8 @@ from ..rounds import available, say
 from .common import Special, behind, mib, result, running, server, table
 
 COUNTS = (64, 1_000, 10_000)
+# Seconds between the last answer and the look at the memory: a peer may give back what idle connections leave.
+SETTLE = 4
 
 
 def run(opts, folder: Path) -> dict:
@@ -25,6 +27,7 @@ def run(opts, folder: Path) -> dict:
                     for count in counts:
                         if not hold(peer.address, held, count):
                             break
+                        time.sleep(SETTLE)
                         sizes.append(cpu.memory_kib(peer.pid)["private_kib"])
                     spent = idle_cpu(peer)
                 finally:
@@ -45,7 +48,7 @@ def run(opts, folder: Path) -> dict:
         losses = behind(f"{counts[-1]:,} idle connections", "MiB", held_by["tollgate"][1], others)
     columns = ["", "none", *(f"{count:,}" for count in counts), "KiB each", "CPU meanwhile, % of a core"]
     note = (
-        "Private memory in MiB; each connection has had one answer. The kernel's own buffers are not in it. Not served: the peer takes "
+        f"Private memory in MiB; each connection has had one answer, the last {SETTLE} s ago. The kernel's own buffers are not in it. Not served: the peer takes "
         f"no more, since it reserves two descriptors for each connection of the {peers.FILES:,} that this machine gives a process."
     )
     return result(table("Idle connections", columns, rows, note), headline=ours, failed=0, left_out=left_out, losses=losses)

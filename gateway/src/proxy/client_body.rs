@@ -30,6 +30,9 @@ pub(super) struct ClientBody {
 impl ClientBody {
     pub(super) fn new(incoming: Incoming, parts: &Parts, connection: &Rc<ConnectionState>) -> Self {
         let has_body = !incoming.is_end_stream();
+        if has_body {
+            connection.begin_body();
+        }
         Self {
             incoming: Some(incoming),
             connection: has_body.then(|| Rc::clone(connection)),
@@ -74,9 +77,10 @@ impl Body for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        if let (Some(connection), Some(incoming)) = (&self.connection, self.incoming.take())
-            && !incoming.is_end_stream()
-        {
+        let (Some(connection), Some(incoming)) = (&self.connection, self.incoming.take()) else { return };
+        if incoming.is_end_stream() {
+            connection.end_body(self.request);
+        } else {
             connection.leave_unread(self.request, (self.is_coming && self.is_kept).then_some(incoming));
         }
     }

@@ -71,7 +71,7 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::path::Path;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, AtomicU64};
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -106,6 +106,15 @@ mod tests {
         Ok(answer)
     }
 
+    /// A connection that has had no request for so long that the worker has parked it.
+    async fn parked(workers: &Workers, metrics: &Metrics) -> TcpStream {
+        let stream = TcpStream::connect(workers.addresses()[0]).await.unwrap();
+        while metrics.worker(0).connections_parked.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        stream
+    }
+
     /// There is one worker, so whoever is answered is answered by the one that took its place.
     #[tokio::test]
     async fn a_worker_that_panics_is_replaced_until_it_is_too_much() {
@@ -121,7 +130,7 @@ mod tests {
         });
         let workers = Workers::start(NonZeroUsize::MIN, &loaded.policy.listeners, &shared).unwrap();
         let store = Arc::new(ModuleStore::open(&folder.path().join("cache")).unwrap());
-        let metrics = Arc::clone(&shared.metrics);
+        let (metrics, open) = (Arc::clone(&shared.metrics), Arc::clone(&shared));
         let source = folder.path().join("policy.yaml");
         let history = History::open(None, &source, NonZeroUsize::MIN, Arc::clone(&metrics));
         let (mut reloader, handle) = Reloader::new(
@@ -137,6 +146,7 @@ mod tests {
         reloader.start(first).await.unwrap();
         let workers = Arc::clone(&reloader.workers);
         let mut running = tokio::spawn(reloader.run(std::future::pending()));
+        let mut idle = parked(&workers, &metrics).await;
         for restarts in 1..=REPLACED_MAX {
             assert!(ask(&workers).await.unwrap().ends_with("here"));
             workers.break_one(0).await;
@@ -147,6 +157,12 @@ mod tests {
         }
         assert!(ask(&workers).await.unwrap().ends_with("here"));
         assert_eq!(handle.generation(), Some(1));
+        // What the first had parked is closed, and was counted out.
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(metrics.worker(0).connections_parked.get(), 0);
+        while open.connections.load(Ordering::Relaxed) > 0 {
+            tokio::task::yield_now().await;
+        }
         workers.break_one(0).await;
         let ended = (&mut running).await.unwrap();
         assert!(matches!(ended, Err(Lost::TooOften { worker: 0 })));

@@ -1,38 +1,26 @@
-//! One client connection.
+//! One client connection, as its requests and the sweep see it.
 //!
 //! Timers are not armed per request: a connection notes what it waits for and since when, and the
 //! worker's sweep, twice a second, tells those that have waited too long.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
-use super::io::ClientIo;
-use super::refusal::{self, Refusal};
-use super::state::Worker;
 use super::unread::{Drained, REST_WITHIN, Rest};
 use crate::deadline::Deadline;
 use crate::http::forwarded::Peer;
 use crate::policy::limits::Limits;
-use crate::proxy;
 
-/// How long the last answer to a slow client may take to be written.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// How much longer than its limit a client may hold a connection before it is cut.
 const GRACE: Duration = Duration::from_secs(2);
-const TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
-content-type: text/plain; charset=utf-8\r\ncontent-length: 17\r\n\r\nRequest timeout.\n";
-/// hyper's default, for which it keeps heads on the stack.
-const HEADERS_DEFAULT: u32 = 100;
+/// How long a connection is kept ready for the next request before it is parked. A client that asks more often
+/// pays nothing for it, one that asks less often some microseconds.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +44,19 @@ pub(super) enum Notice {
     HeadTimeout,
     /// The client takes its answer too slowly, or not at all.
     Cut,
+    /// No request has come for a while: wait for the next one in less memory.
+    Park,
+}
+
+/// What a connection is known by, as long as it lives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    /// Its number; no other connection of this process has it, of whichever kind.
+    pub(super) id: u64,
+    /// The other end.
+    pub(super) peer: SocketAddr,
+    /// Our end.
+    pub(super) local: SocketAddr,
 }
 
 /// A client connection, as its requests and the sweep see it.
@@ -79,6 +80,12 @@ pub struct ConnectionState {
     rest: RefCell<Option<Rest>>,
     /// Whether the client sends what is not read any more.
     has_unread: Cell<bool>,
+    /// Whether somebody still reads the body of the last request.
+    has_reader: Cell<bool>,
+    /// Whether hyper gives the socket back, rather than closes it.
+    is_parking: Cell<bool>,
+    /// Where the worker has it in its list.
+    pub(super) place: Cell<usize>,
     /// The number of the last request.
     request: Cell<u64>,
     /// Whether no request is taken any more.
@@ -89,24 +96,37 @@ pub struct ConnectionState {
 }
 
 impl ConnectionState {
-    fn new(id: u64, peer_address: SocketAddr, local_address: SocketAddr) -> Rc<Self> {
+    /// It has waited for a request `since` then.
+    pub(super) fn new(identity: Identity, since: Instant) -> Rc<Self> {
         Rc::new(Self {
-            id,
-            peer: Peer::new(peer_address.ip()),
-            peer_address,
-            local_address,
+            id: identity.id,
+            peer: Peer::new(identity.peer.ip()),
+            peer_address: identity.peer,
+            local_address: identity.local,
             phase: Cell::new(Phase::Idle),
-            since: Cell::new(Instant::now()),
+            since: Cell::new(since),
             generation: Cell::new(None),
             notice: Cell::new(None),
             has_unsent: Cell::new(false),
             rest: RefCell::default(),
             has_unread: Cell::new(false),
+            has_reader: Cell::new(false),
+            is_parking: Cell::new(false),
+            place: Cell::new(0),
             request: Cell::new(0),
             is_last: Cell::new(false),
             waker: RefCell::default(),
             deadline: RefCell::default(),
         })
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity { id: self.id, peer: self.peer_address, local: self.local_address }
+    }
+
+    /// Since when it has been in its phase; of a request, since when it waited for that.
+    pub(super) fn since(&self) -> Instant {
+        self.since.get()
     }
 
     /// A request begins under this generation.
@@ -152,6 +172,29 @@ impl ConnectionState {
         self.has_unsent.set(has_unsent);
     }
 
+    pub(super) fn has_unsent(&self) -> bool {
+        self.has_unsent.get()
+    }
+
+    pub(super) fn set_parking(&self, is_parking: bool) {
+        self.is_parking.set(is_parking);
+    }
+
+    pub(super) fn is_parking(&self) -> bool {
+        self.is_parking.get()
+    }
+
+    /// Whether nothing but the first byte of a request is waited for, with nothing left to be read, written or
+    /// handed over of those before. Bytes may have come that nobody has looked at yet.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.phase.get() == Phase::Idle
+            && !self.has_reader.get()
+            && !self.has_unsent.get()
+            && !self.has_unread.get()
+            && !self.is_last.get()
+            && self.rest.borrow().is_none()
+    }
+
     pub(super) fn bytes_arrived(&self) {
         if self.phase.get() == Phase::Idle && self.rest.borrow().is_none() {
             self.enter(Phase::Head);
@@ -163,10 +206,24 @@ impl ConnectionState {
         self.request.get()
     }
 
-    fn begin_request(&self) {
+    pub(super) fn begin_request(&self) {
         self.enter(Phase::Busy);
         self.request.set(self.request.get() + 1);
         self.has_unread.set(false);
+        self.has_reader.set(false);
+    }
+
+    /// The request that has begun has a body, which somebody reads until [`Self::end_body`] or
+    /// [`Self::leave_unread`].
+    pub(crate) fn begin_body(&self) {
+        self.has_reader.set(true);
+    }
+
+    /// The body of request number `of` has been read to its end.
+    pub(crate) fn end_body(&self, of: u64) {
+        if of == self.request.get() {
+            self.has_reader.set(false);
+        }
     }
 
     /// Request number `of` is done with before its body has been read; nothing is left of it if it need not be
@@ -176,6 +233,7 @@ impl ConnectionState {
             // It has been read to its end, as another has begun.
             return;
         }
+        self.has_reader.set(false);
         let rest = rest.filter(|_| !self.is_last.get()).and_then(Rest::new);
         self.has_unread.set(rest.is_none());
         self.rest.replace(rest);
@@ -186,7 +244,7 @@ impl ConnectionState {
     }
 
     /// Reads what is left of a request.
-    fn poll_rest(&self, cx: &mut Context<'_>) {
+    pub(super) fn poll_rest(&self, cx: &mut Context<'_>) {
         let Some(mut rest) = self.rest.take() else { return };
         match rest.poll(cx) {
             Poll::Pending => {
@@ -200,7 +258,7 @@ impl ConnectionState {
     }
 
     /// Nothing comes after it: it need not be read.
-    fn give_up_rest(&self) {
+    pub(super) fn give_up_rest(&self) {
         self.is_last.set(true);
         if self.rest.take().is_some() {
             self.has_unread.set(true);
@@ -224,14 +282,15 @@ impl ConnectionState {
         }
     }
 
-    /// Tells the connection something, if it has waited too long.
-    pub(super) fn sweep(&self, now: Instant, limits: &Limits) {
+    /// Tells the connection something, if it has waited too long, or long enough to be parked.
+    pub(super) fn sweep(&self, now: Instant, limits: &Limits, parks: bool) {
         let waited = now.saturating_duration_since(self.since.get());
         match self.phase.get() {
             Phase::Idle if waited > REST_WITHIN && self.rest.borrow().is_some() => self.tell(Notice::Finish),
             // Finished long ago, and still here: its last answer is not taken.
             Phase::Idle if waited > limits.idle_timeout + GRACE => self.tell(Notice::Cut),
             Phase::Idle if waited > limits.idle_timeout => self.tell(Notice::Finish),
+            Phase::Idle if parks && waited > PARK_AFTER && self.is_at_rest() => self.tell(Notice::Park),
             // The deadline is looked at by whoever is polled; a client that does not read polls nobody.
             Phase::Busy if self.deadline.borrow().has_passed_by(GRACE) => self.tell(Notice::Cut),
             Phase::Head if waited > limits.header_read_timeout => self.tell(Notice::HeadTimeout),
@@ -246,7 +305,7 @@ impl ConnectionState {
         }
     }
 
-    fn poll_notice(&self, cx: &Context<'_>) -> Option<Notice> {
+    pub(super) fn poll_notice(&self, cx: &Context<'_>) -> Option<Notice> {
         let notice = self.notice.take();
         if notice.is_none() {
             let mut slot = self.waker.borrow_mut();
@@ -259,99 +318,47 @@ impl ConnectionState {
     }
 }
 
-/// Counts the connection out, however it ends.
-struct Presence {
-    worker: Rc<Worker>,
-    state: Rc<ConnectionState>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.worker.release();
-        let mut all = self.worker.connections.borrow_mut();
-        if let Some(at) = all.iter().position(|other| Rc::ptr_eq(other, &self.state)) {
-            all.swap_remove(at);
-        }
+    fn connection() -> Rc<ConnectionState> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        ConnectionState::new(Identity { id: 1, peer: address, local: address }, Instant::now())
     }
-}
 
-/// Begins to serve a connection that was counted in. It is known to the worker from now on, so that a
-/// drain waits for it.
-pub(super) fn start(stream: TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
-    let Ok(local) = stream.local_addr() else { return worker.release() };
-    let state = ConnectionState::new(worker.next_connection(), peer, local);
-    worker.connections.borrow_mut().push(Rc::clone(&state));
-    let presence = Presence { worker: Rc::clone(worker), state };
-    tokio::task::spawn_local(serve(stream, presence));
-}
-
-/// Serves requests until either side has had enough.
-async fn serve(stream: TcpStream, presence: Presence) {
-    let (worker, state) = (Rc::clone(&presence.worker), Rc::clone(&presence.state));
-    let service = service_fn(|request| {
-        state.begin_request();
-        proxy::handle(Rc::clone(&worker), Rc::clone(&state), request)
-    });
-    let io = ClientIo::new(stream, Rc::clone(&state));
-    let limits = worker.generation().blueprint.policy.limits.clone();
-    let mut connection = server(&limits).serve_connection(io, service);
-
-    let ended = std::future::poll_fn(|cx| {
-        loop {
-            match state.poll_notice(cx) {
-                Some(Notice::Finish) => {
-                    state.give_up_rest();
-                    Pin::new(&mut connection).graceful_shutdown();
-                }
-                Some(Notice::HeadTimeout) => return Poll::Ready(Ended::HeadTimeout),
-                Some(Notice::Cut) => return Poll::Ready(Ended::Cut),
-                None => break,
-            }
-        }
-        let polled = Pin::new(&mut connection).poll(cx).map(Ended::Served);
-        state.poll_rest(cx);
-        polled
-    })
-    .await;
-    match ended {
-        // Behind half an answer it would be taken for a part of that.
-        Ended::HeadTimeout if state.has_unsent.get() => {}
-        Ended::HeadTimeout => {
-            refusal::note(&worker, &state.peer, Refusal::Timeout, state.since.get().elapsed());
-            farewell(connection.into_parts().io.into_inner()).await;
-        }
-        Ended::Served(Err(error)) => {
-            if let Some(refusal) = Refusal::of(&error) {
-                refusal::note(&worker, &state.peer, refusal, state.since.get().elapsed());
-            }
-            tracing::debug!(%error, peer = %state.peer_address, "a connection ended");
-        }
-        Ended::Cut | Ended::Served(Ok(())) => {}
+    #[test]
+    fn it_is_at_rest_when_all_of_a_request_is_over() {
+        let connection = connection();
+        assert!(connection.is_at_rest());
+        connection.bytes_arrived();
+        assert!(!connection.is_at_rest(), "a head has begun");
+        connection.begin_request();
+        connection.begin_body();
+        assert!(!connection.is_at_rest(), "it waits for an answer");
+        connection.set_unsent(true);
+        connection.answered();
+        assert!(!connection.is_at_rest(), "the answer is not sent");
+        connection.set_unsent(false);
+        assert!(!connection.is_at_rest(), "somebody reads the body");
+        connection.end_body(0);
+        assert!(!connection.is_at_rest(), "that was the body of another request");
+        connection.end_body(1);
+        assert!(connection.is_at_rest());
     }
-    drop(presence);
-}
 
-enum Ended {
-    Served(hyper::Result<()>),
-    HeadTimeout,
-    Cut,
-}
-
-fn server(limits: &Limits) -> http1::Builder {
-    let mut server = http1::Builder::new();
-    server.header_read_timeout(None).max_buf_size((limits.header_bytes_max as usize).max(8192));
-    if limits.header_count_max.get() != HEADERS_DEFAULT {
-        server.max_headers(limits.header_count_max.get() as usize);
+    #[test]
+    fn it_is_not_at_rest_with_something_to_be_read_or_no_more_to_come() {
+        let connection = connection();
+        connection.begin_request();
+        connection.begin_body();
+        connection.answered();
+        connection.leave_unread(1, None);
+        assert!(!connection.is_at_rest(), "what the client still sends is not read");
+        connection.begin_request();
+        connection.answered();
+        assert!(connection.is_at_rest(), "it has been read, as another request has begun");
+        connection.give_up_rest();
+        assert!(!connection.is_at_rest());
     }
-    server
-}
-
-/// Tells a client that its head took too long, if it still listens.
-async fn farewell(mut stream: TcpStream) {
-    let answer = async {
-        stream.write_all(TIMEOUT_ANSWER).await?;
-        stream.shutdown().await
-    };
-    // It may be gone, or not read: then there is nobody to tell.
-    let _ = tokio::time::timeout(FAREWELL, answer).await;
 }

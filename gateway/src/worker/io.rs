@@ -1,11 +1,12 @@
 //! A client's socket, watched: when the first byte of a request comes, its time to be read begins; closed
-//! while the client still sends, it lingers.
+//! while the client still sends, it lingers; parked, it stays open.
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -17,12 +18,15 @@ use super::unread::Linger;
 pub(super) struct ClientIo {
     stream: TokioIo<TcpStream>,
     state: Rc<ConnectionState>,
+    /// What has been read before, to be read again.
+    again: Bytes,
     linger: Option<Linger>,
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: TcpStream, state: Rc<ConnectionState>) -> Self {
-        Self { stream: TokioIo::new(stream), state, linger: None }
+    /// Reads what is in `again` first.
+    pub(super) fn new(stream: TcpStream, again: Bytes, state: Rc<ConnectionState>) -> Self {
+        Self { stream: TokioIo::new(stream), state, again, linger: None }
     }
 
     pub(super) fn into_inner(self) -> TcpStream {
@@ -34,8 +38,15 @@ impl Read for ClientIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.again.is_empty() {
+            let length = self.again.len().min(buffer.remaining());
+            buffer.put_slice(&self.again[..length]);
+            self.again.advance(length);
+            self.state.bytes_arrived();
+            return Poll::Ready(Ok(()));
+        }
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if polled.is_ready() {
             self.state.bytes_arrived();
@@ -61,6 +72,9 @@ impl Write for ClientIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.state.is_parking() {
+            return Poll::Ready(Ok(()));
+        }
         if let Some(linger) = &mut this.linger {
             return linger.poll(this.stream.inner_mut(), cx);
         }

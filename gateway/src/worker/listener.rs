@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connection;
+use super::serve;
 use super::state::Worker;
 use crate::generation::Serves;
 use crate::policy::listener::ListenerId;
@@ -54,7 +54,7 @@ pub(super) async fn accept(listener: TcpListener, id: ListenerId, worker: Rc<Wor
 pub(super) fn adopt(stream: std::net::TcpStream, peer: SocketAddr, worker: &Rc<Worker>) {
     let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
     match stream {
-        Ok(stream) if worker.admit() => connection::start(stream, peer, worker),
+        Ok(stream) if worker.admit() => serve::start(stream, peer, worker),
         // Closed at once, as if it had been accepted here.
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "a connection could not be adopted"),
@@ -70,7 +70,7 @@ fn welcome(stream: TcpStream, peer: SocketAddr, id: ListenerId, worker: &Rc<Work
     let _ = stream.set_nodelay(true);
     let generation = worker.generation();
     match generation.serves(id) {
-        Some(Serves::Http) => connection::start(stream, peer, worker),
+        Some(Serves::Http) => serve::start(stream, peer, worker),
         Some(Serves::Tcp(runtime)) => {
             let runtime = Rc::clone(runtime);
             tcp::start(stream, peer, worker, generation, &runtime);

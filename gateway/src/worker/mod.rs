@@ -6,7 +6,9 @@
 //! * `pool`: [`Workers`], the control side's handle: prepare, commit, replace, drain.
 //! * `thread`: a worker's life: commands, accepting, sweeping, draining.
 //! * `candidate`: the policy on trial, if there is one; `shadow`: the one in shadow.
-//! * `listener`, `connection`, `io`: sockets and the connections on them; `refusal`: heads that are none.
+//! * `listener`, `serve`, `connection`, `io`: sockets and the connections on them; `parking`: those that
+//!   have had no request for a while; `ebb`: when their memory goes back to the system; `refusal`: heads that
+//!   are none.
 //!
 //! A panic in a task of a connection ends that connection. One in what the worker itself does, accepting
 //! and sweeping included, ends the worker: `loss` tells, and the control side puts another in its place.
@@ -16,11 +18,14 @@
 mod candidate;
 mod command;
 mod connection;
+mod ebb;
 mod io;
 mod listener;
 mod loss;
+mod parking;
 mod pool;
 mod refusal;
+mod serve;
 mod shadow;
 mod state;
 mod sweep;

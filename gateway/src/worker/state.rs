@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::Shared;
 use super::candidate::Candidate;
 use super::connection::ConnectionState;
+use super::parking::Parking;
 use super::shadow::Shadow;
 use crate::generation::{Generation, Site};
 use crate::http::request_id::RequestIds;
@@ -29,7 +31,10 @@ pub struct Worker {
     pub(super) shadow: RefCell<Option<Rc<Shadow>>>,
     /// Whether there is one: all that a request looks at if there is none.
     pub(super) has_shadow: Cell<bool>,
+    /// Those that are served; each knows its place.
     pub(super) connections: RefCell<Vec<Rc<ConnectionState>>>,
+    /// Those that are not, for want of requests; none if the system has no place for them.
+    pub(super) parking: Option<Parking>,
     pub(super) is_draining: Cell<bool>,
     /// Connections of TCP services, open now.
     tcp_connections: Cell<usize>,
@@ -49,6 +54,7 @@ impl Worker {
             shadow: RefCell::default(),
             has_shadow: Cell::new(false),
             connections: RefCell::default(),
+            parking: Parking::open(),
             is_draining: Cell::new(false),
             tcp_connections: Cell::new(0),
             request_ids: RequestIds::new(),
@@ -88,7 +94,42 @@ impl Worker {
 
     /// Client connections open now, of either kind.
     pub(super) fn open_connections(&self) -> usize {
-        self.connections.borrow().len() + self.tcp_connections.get()
+        self.connections.borrow().len() + self.parked() + self.tcp_connections.get()
+    }
+
+    /// Adds a connection to the list.
+    pub(super) fn enlist(&self, connection: &Rc<ConnectionState>) {
+        let mut all = self.connections.borrow_mut();
+        connection.place.set(all.len());
+        all.push(Rc::clone(connection));
+    }
+
+    /// Takes one that was added off it; the last one takes its place.
+    pub(super) fn strike(&self, connection: &ConnectionState) {
+        let mut all = self.connections.borrow_mut();
+        let place = connection.place.get();
+        all.swap_remove(place);
+        if let Some(moved) = all.get(place) {
+            moved.place.set(place);
+        }
+    }
+
+    fn parked(&self) -> usize {
+        self.parking.as_ref().map_or(0, Parking::len)
+    }
+
+    /// Whether idle connections are to be parked. While it drains they are closed.
+    pub(super) fn parks(&self) -> bool {
+        self.parking.is_some() && !self.is_draining.get()
+    }
+
+    /// Closes parked connections that nothing has come on since `before`; none given: all.
+    pub(super) fn close_parked(&self, before: Option<Instant>) {
+        let Some(parking) = &self.parking else { return };
+        for _ in 0..parking.close(before) {
+            self.metrics.connections_parked.dec();
+            self.release();
+        }
     }
 
     /// Counts a connection in, or refuses it when there are too many.
@@ -109,5 +150,12 @@ impl Worker {
     pub(crate) fn release(&self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections_active.dec();
+    }
+}
+
+/// A worker that panicked has them still.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.close_parked(None);
     }
 }

@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tollgate_wasmedge::trim_heap;
+
+use super::ebb::Ebb;
 use super::state::Worker;
 use crate::filter::wasm::VmSlot;
 use crate::generation::Generation;
+use crate::policy::limits::Limits;
 use crate::telemetry::metrics::{UpstreamMetrics, WorkerMetrics};
 use crate::upstream::{PoolId, UpstreamStats};
 
@@ -15,13 +19,15 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Sweeps as long as the worker lives.
 pub(super) async fn run(worker: Rc<Worker>) {
     let mut published = Published::new();
+    let mut ebb = Ebb::default();
     loop {
         tokio::time::sleep(EVERY).await;
         let generation = worker.generation();
         let all: Vec<_> = worker.generations().collect();
         let now = Instant::now();
-        for connection in worker.connections.borrow().iter() {
-            connection.sweep(now, &generation.blueprint.policy.limits);
+        sweep_connections(&worker, now, &generation.blueprint.policy.limits);
+        if ebb.is_out(worker.connections.borrow().len()) {
+            trim_heap();
         }
         let mut seen = Published::with_capacity(published.len());
         // The one in force comes last: where both set a level, it is what is shown.
@@ -35,6 +41,17 @@ pub(super) async fn run(worker: Rc<Worker>) {
         let shadow = worker.sweep_shadow();
         let in_shadow = shadow.as_deref().map(|shadow| &shadow.generation);
         publish_vms(all.iter().map(|generation| &**generation).chain(in_shadow), &worker.metrics);
+    }
+}
+
+fn sweep_connections(worker: &Worker, now: Instant, limits: &Limits) {
+    let parks = worker.parks();
+    for connection in worker.connections.borrow().iter() {
+        connection.sweep(now, limits, parks);
+    }
+    // A limit beyond the life of the machine is none.
+    if let Some(before) = now.checked_sub(limits.idle_timeout) {
+        worker.close_parked(Some(before));
     }
 }
 

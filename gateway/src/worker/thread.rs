@@ -17,7 +17,7 @@ use super::connection::Notice;
 use super::listener::Bound;
 use super::shadow::{Shadow, ShadowPlan};
 use super::state::Worker;
-use super::{listener, sweep};
+use super::{listener, parking, sweep};
 use crate::generation::{BuildError, Generation, Site};
 
 /// Runs a worker until it has drained or the control side is gone.
@@ -41,6 +41,7 @@ async fn live(shared: Arc<Shared>, site: Site, listeners: Vec<Bound>, mut comman
     let accepting = accepting(&worker, listeners, &mut vital);
     // Goes on while the worker drains: connections that wait too long are ended then as well.
     vital.spawn_local(sweep::run(Rc::clone(&worker)));
+    vital.spawn_local(parking::watch(Rc::clone(&worker)));
     loop {
         let command = tokio::select! {
             command = commands.recv() => command,
@@ -180,6 +181,7 @@ async fn drain(worker: &Rc<Worker>, limit: Duration) {
     worker.is_draining.set(true);
     let end = tokio::time::Instant::now() + limit;
     worker.connections.borrow().iter().for_each(|connection| connection.tell(Notice::Finish));
+    worker.close_parked(None);
     while worker.open_connections() > 0 && tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -6,6 +6,7 @@ mod connections;
 mod errors;
 mod headers;
 mod http2;
+mod parking;
 mod records;
 mod routes;
 mod semantics;

@@ -39,6 +39,7 @@ mod compile;
 mod context;
 mod func;
 mod harden;
+mod heap;
 mod instance;
 mod linker;
 mod mailbox;
@@ -59,6 +60,7 @@ pub use compile::{
 };
 pub use func::Func;
 pub use harden::HardenError;
+pub use heap::trim_heap;
 pub use instance::{Instance, InstanceLimits, InstantiateError, START_BUDGET};
 pub use linker::Linker;
 pub use mailbox::{Edit, Posted};

@@ -21,6 +21,8 @@ pub struct WorkerMetrics {
     pub connections_cut: Counter,
     /// Connections open now.
     pub connections_active: Gauge,
+    /// Those of them that are parked.
+    pub connections_parked: Gauge,
     /// Wasm VMs.
     pub wasm_vms: Gauge,
     /// Their memory.
@@ -141,6 +143,11 @@ pub(super) fn encode_workers(page: &mut Page<'_>, workers: &Sharded<WorkerMetric
     page.gauges("client_connections_active", "Client connections open", |family| {
         family.single(workers.sum(|w| w.connections_active.get()))
     })?;
+    page.gauges(
+        "client_connections_parked",
+        "Client connections open and idle for more than a second",
+        |family| family.single(workers.sum(|w| w.connections_parked.get())),
+    )?;
     page.gauges("wasm_vms", "Wasm VMs at work, those of a policy in shadow among them", |family| {
         family.single(workers.sum(|w| w.wasm_vms.get()))
     })?;
