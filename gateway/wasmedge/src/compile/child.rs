@@ -1,12 +1,12 @@
 //! The compiling process, seen from inside.
 //!
-//! Order: the job from the last argument; own limits; the module from standard input; inspect,
+//! Order: the compiler's libraries; the job from the last argument; own limits; the module from standard input; inspect,
 //! meter, compile; one line of JSON on standard output. The library and the linker print to
 //! standard output at will, so the real one is set aside first and standard error takes its place.
 
 use super::artifact::Facts;
 use super::options::{ModuleLimits, OptLevel};
-use super::{aot, key};
+use super::{aot, key, libraries};
 use crate::meter::{self, Refusal};
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ pub fn compiler_child(args: impl Iterator<Item = OsString>) -> ExitCode {
         eprintln!("this subcommand is run by the gateway itself, to compile a module");
         return ExitCode::from(2);
     };
-    match run(&job) {
+    match libraries::with_llvm().and_then(|()| run(&job)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -20,6 +20,7 @@ mod cache;
 mod child;
 mod error;
 mod key;
+mod libraries;
 mod options;
 mod park;
 mod process;

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, OsStr, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// Executable ranges `[start, end)`, sorted.
@@ -29,15 +29,21 @@ pub(crate) fn contains(address: usize) -> bool {
 /// Whether the dynamic loader has the object at `path` mapped: the sign that its native code is
 /// in use, since WasmEdge closes the object again when it falls back to interpreting.
 pub(crate) fn is_mapped(path: &Path) -> bool {
-    let mut search = Search { path: path.as_os_str(), found: false };
+    find_mapped(|mapped| mapped == path).is_some()
+}
+
+/// The first object that the dynamic loader has mapped and that is `wanted`, by the path it was found at.
+pub(crate) fn find_mapped(wanted: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let mut search = Search { wanted: &wanted, found: None };
     // SAFETY: the callback gets the search it expects, and it outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(compare), (&raw mut search).cast()) };
     search.found
 }
 
 struct Search<'a> {
-    path: &'a OsStr,
-    found: bool,
+    /// Must not panic: it is called from C.
+    wanted: &'a dyn Fn(&Path) -> bool,
+    found: Option<PathBuf>,
 }
 
 unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
@@ -58,14 +64,14 @@ unsafe extern "C" fn collect(info: *mut libc::dl_phdr_info, _size: usize, data: 
 }
 
 unsafe extern "C" fn compare(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
-    // SAFETY: `is_mapped` passes a search; the loader passes a valid entry.
+    // SAFETY: `find_mapped` passes a search; the loader passes a valid entry.
     let (search, name) = unsafe { (&mut *data.cast::<Search<'_>>(), (*info).dlpi_name) };
-    if !name.is_null() {
+    if !name.is_null() && search.found.is_none() {
         // SAFETY: the loader's names are zero-terminated.
-        let name = unsafe { CStr::from_ptr(name) };
-        search.found |= name.to_bytes() == search.path.as_bytes();
+        let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(name) }.to_bytes()));
+        search.found = (search.wanted)(path).then(|| path.to_owned());
     }
-    c_int::from(search.found)
+    c_int::from(search.found.is_some())
 }
 
 #[cfg(test)]
