@@ -4,8 +4,11 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use support::{Gateway, get};
 
@@ -32,4 +35,36 @@ fn no_llvm_is_loaded_to_serve() {
             llvm.display()
         );
     }
+}
+
+/// An upgrade puts another file in the program's place while it runs; what it starts must be itself.
+#[test]
+fn it_compiles_when_its_file_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bin, policy) = (folder.path().join("bin"), folder.path().join("policy.yaml"));
+    fs::create_dir(&bin).unwrap();
+    // What lies beside the program is looked for by where it was.
+    let built = Path::new(env!("CARGO_BIN_EXE_tollgate"));
+    let libraries = built.parent().unwrap().join("../lib");
+    symlink(libraries.canonicalize().expect("run `.make/setup`"), folder.path().join("lib")).unwrap();
+    let program = bin.join("tollgate");
+    fs::copy(built, &program).unwrap();
+    fs::write(
+        &policy,
+        "version: 1\nlisteners: [{ address: 127.0.0.1:0 }]\n\
+         filters: { mark: { lua: { inline: 'function on_request(req) end' } } }\n\
+         routes: [{ filters: [mark], respond: { status: 404 } }]\n",
+    )
+    .unwrap();
+    let file = File::open(&program).unwrap();
+    fs::remove_file(&program).unwrap();
+    let output = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .arg("check")
+        .arg("--cache-dir")
+        .arg(folder.path().join("cache"))
+        .arg(&policy)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(folder.path().join("cache").read_dir().unwrap().count() > 0);
 }

@@ -27,13 +27,18 @@ pub(crate) const FIRST_SLICE: i64 = 400_000;
 /// stretch before a dear one) cannot hand out far too much.
 const GROWTH: i64 = 8;
 
-/// Nanoseconds that the first slice takes at most, as a rule: 4 for each unit, where 0.1 to 1 is common. What a
-/// slice took beyond that was not the guest's, or was a host function's that does much for little: of those a
-/// call gains one slice.
-const FIRST_TAKES: u64 = FIRST_SLICE as u64 * 4;
+/// Nanoseconds that a unit takes at most, as a rule; 0.1 to 1 are common. What a slice took beyond that was not the
+/// guest's, or was a host function's that does much for little: of those a call gains one slice.
+const NANOS_PER_UNIT: u64 = 4;
+
+/// The same for the first slice.
+const FIRST_TAKES: u64 = FIRST_SLICE as u64 * NANOS_PER_UNIT;
 
 /// The same for other slices, as a multiple of what the one before them took.
 const VARIANCE: u64 = 4;
+
+/// Units that the quickest code uses in a nanosecond; those that are charged and not done among them.
+const UNITS_PER_NANO_MAX: u64 = 32;
 
 /// No slice is larger, whatever the clock says: the counter must not wrap.
 const LARGEST_SLICE: i64 = 1 << 40;
@@ -56,6 +61,8 @@ struct Clock {
     slice: i64,
     /// What the slice takes at most, as a rule.
     takes: u64,
+    /// Units that were owed when the slice was handed out: of an operation that is done with it.
+    owed: i64,
     /// Whether the guest has been told that little is left.
     told: bool,
     /// Whether a slice that took too long was forgiven.
@@ -106,11 +113,12 @@ impl Budget {
                 started: now,
                 last: now,
                 slice: FIRST_SLICE,
-                takes: FIRST_TAKES,
+                takes: FIRST_TAKES.saturating_add(allowance(debt)),
+                owed: debt,
                 told: false,
                 forgiven: false,
             },
-            Some(clock) => clock.forgive(now, limit).next(now, debt, limit),
+            Some(clock) => clock.next(now, debt, limit),
         };
         // Noted even if the call ends here, so that `end` forgives the debt.
         self.clock.set(Some(clock));
@@ -162,30 +170,41 @@ impl Budget {
 }
 
 impl Clock {
+    /// At a refill, with `debt` for what the guest is about to do: a slice of a tenth of the budget (or what is left, if
+    /// less) at the pace since the last one.
+    ///
+    /// The pace is what the guest says it is: functions are charged for branches that they do not take. So no slice is
+    /// longer than code of the quickest kind could use.
+    fn next(self, now: u64, debt: i64, limit: u64) -> Self {
+        let elapsed = now.saturating_sub(self.last).max(1);
+        let consumed = self.slice.saturating_add(self.owed).unsigned_abs().max(1);
+        let clock = Self { last: now, owed: debt, ..self.forgive(now, elapsed, limit) };
+        let left = limit.saturating_sub(now.saturating_sub(clock.started));
+        let target = (limit / 10).min(left).max(1);
+        let slice = u128::from(consumed) * u128::from(target) / u128::from(elapsed);
+        let ceiling = self.slice.saturating_mul(GROWTH).clamp(FIRST_SLICE, LARGEST_SLICE);
+        let quickest = i64::try_from(target.saturating_mul(UNITS_PER_NANO_MAX)).unwrap_or(i64::MAX);
+        let slice = i64::try_from(slice).unwrap_or(i64::MAX);
+        let slice = slice.min(quickest).clamp(FIRST_SLICE / GROWTH, ceiling);
+        let expected = u128::from(slice.unsigned_abs()) * u128::from(elapsed) / u128::from(consumed);
+        let expected = u64::try_from(expected).unwrap_or(u64::MAX).saturating_mul(VARIANCE);
+        Self { slice, takes: expected.saturating_add(allowance(debt)), ..clock }
+    }
+
     /// If the time is up, or so far that the guest would be told: without what the last slice took that no
-    /// guest code takes, the first time.
-    fn forgive(self, now: u64, limit: u64) -> Self {
+    /// guest code takes, the first time. As if the call had begun later.
+    fn forgive(self, now: u64, elapsed: u64, limit: u64) -> Self {
         if self.forgiven || now.saturating_sub(self.started) < low(limit) {
             return self;
         }
-        let beyond = now.saturating_sub(self.last).saturating_sub(self.takes);
-        // As if what began had begun later.
-        Self { started: self.started + beyond, last: self.last + beyond, forgiven: beyond > 0, ..self }
+        let beyond = elapsed.saturating_sub(self.takes);
+        Self { started: self.started + beyond, forgiven: beyond > 0, ..self }
     }
+}
 
-    /// After a refill: a slice of a tenth of the budget (or what is left, if less) at the pace since the last one.
-    fn next(self, now: u64, debt: i64, limit: u64) -> Self {
-        let elapsed = now.saturating_sub(self.last).max(1);
-        let left = limit.saturating_sub(now.saturating_sub(self.started));
-        let target = (limit / 10).min(left).max(1);
-        let consumed = self.slice.saturating_add(debt).unsigned_abs();
-        let slice = u128::from(consumed) * u128::from(target) / u128::from(elapsed);
-        let ceiling = self.slice.saturating_mul(GROWTH).clamp(FIRST_SLICE, LARGEST_SLICE);
-        let slice = i64::try_from(slice).unwrap_or(i64::MAX).clamp(FIRST_SLICE / GROWTH, ceiling);
-        let expected = u128::from(slice.unsigned_abs()) * u128::from(elapsed) / u128::from(consumed.max(1));
-        let takes = u64::try_from(expected).unwrap_or(u64::MAX).saturating_mul(VARIANCE);
-        Self { last: now, slice, takes, ..self }
-    }
+/// Nanoseconds that `units` take at most, as a rule.
+const fn allowance(units: i64) -> u64 {
+    units.unsigned_abs().saturating_mul(NANOS_PER_UNIT)
 }
 
 /// Of which part of a budget on little of it is left.
@@ -263,6 +282,35 @@ mod tests {
             assert!(matches!(budget.refill_at(-1, stalled + 50 * MS), Err(Trap::Budget { .. })));
             budget.end(0);
         }
+    }
+
+    /// Functions are charged for branches that they do not take, so a guest can look quicker than anything.
+    #[test]
+    fn who_pretends_to_be_quick_gains_little() {
+        let budget = Budget::new();
+        budget.begin(Duration::from_nanos(2 * MS));
+        let (mut now, mut slice) = (0, 0);
+        // A million units a nanosecond, for as long as slices grow.
+        for _ in 0..12 {
+            slice = budget.refill_at(-1, now).unwrap();
+            now += 1;
+        }
+        // A fifth of a millisecond is the target: at a unit a nanosecond this one takes 6.4.
+        assert_eq!(slice, 6_400_000);
+        now += slice as u64;
+        assert!(matches!(budget.refill_at(-1, now), Ok(0..=6_400_000) | Err(Trap::Budget { .. })));
+        assert!(matches!(budget.refill_at(-1, now + 2 * MS), Err(Trap::Budget { .. })));
+    }
+
+    #[test]
+    fn one_large_operation_is_no_stall() {
+        let budget = Budget::new();
+        budget.begin(Duration::from_nanos(2 * MS));
+        budget.refill_at(-1, 0).unwrap();
+        let slow = MS / 10;
+        budget.refill_at(-1_800_000, slow).unwrap();
+        // It takes what it was charged for, and is not forgiven.
+        assert!(matches!(budget.refill_at(-1, slow + 2 * MS), Err(Trap::Budget { .. })));
     }
 
     #[test]

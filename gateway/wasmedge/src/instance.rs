@@ -103,7 +103,8 @@ impl<S: 'static> Instance<S> {
     /// Makes an instance of `module` with the host functions of `linker` and runs its start
     /// function, if it has one, under [`START_BUDGET`].
     ///
-    /// Takes some 40 µs, 12 GiB of address space, and the memory the guest touches.
+    /// Takes some 40 µs, 12 GiB of address space for its memory and as much for a mailbox, and the memory the guest
+    /// touches.
     ///
     /// # Errors
     /// See [`InstantiateError`].

@@ -8,45 +8,52 @@ use crate::harden::host_code;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What the loader reads before it looks where the library says.
-const VARIABLE: &str = "LD_LIBRARY_PATH";
+/// What the loader reads before it looks where the library says; but not of a program with more rights than its user.
+const PATH: &str = "LD_LIBRARY_PATH";
+/// Set for the second start. The parent passes no variable of this name on.
+const AGAIN: &str = "TOLLGATE_COMPILER_AGAIN";
+/// Lies beside an empty LLVM, and says of which library.
+const MARK: &str = "OF";
+/// This program, also if another has taken its name on disk.
+const SELF: &str = "/proc/self/exe";
 
-/// Returns if this process has the LLVM that the library came with, or none of its own; otherwise starts it again.
+/// Returns if this process has an LLVM with something in it, or one within the library; otherwise starts it again.
 ///
 /// # Errors
 /// Why it could not be started again, or has been and found the empty one all the same.
 pub(super) fn with_llvm() -> io::Result<()> {
-    let (Some(whole), Some(llvm)) = (real_folder("libwasmedge.so"), real_folder("libLLVM")) else {
+    let Some(empty) = mapped("libLLVM").filter(|llvm| llvm.with_file_name(MARK).exists()) else {
         return Ok(());
     };
-    if whole == llvm {
-        return Ok(());
+    let whole =
+        mapped("libwasmedge.so").and_then(|library| Some(library.canonicalize().ok()?.parent()?.to_owned()));
+    match whole {
+        Some(whole) if std::env::var_os(AGAIN).is_none() => Err(again(whole)),
+        _ => Err(io::Error::other(format!(
+            "`{}` has no compiler in it, and the library's own LLVM was not loaded in its place",
+            empty.display()
+        ))),
     }
-    let own = std::env::var_os(VARIABLE).unwrap_or_default();
-    let others: Vec<_> = std::env::split_paths(&own).collect();
-    if others.first() == Some(&whole) {
-        return Err(io::Error::other(format!("no LLVM was found in `{}`", whole.display())));
-    }
-    let path = std::env::join_paths(std::iter::once(whole).chain(others)).map_err(io::Error::other)?;
-    Err(again(&path))
 }
 
 /// Puts this program, begun anew, in the place of this process. Returns only if that fails.
-fn again(path: &OsStr) -> io::Error {
+fn again(whole: PathBuf) -> io::Error {
+    let own = std::env::var_os(PATH).unwrap_or_default();
+    let path = match std::env::join_paths(std::iter::once(whole).chain(std::env::split_paths(&own))) {
+        Ok(path) => path,
+        // A folder with a colon in its name.
+        Err(error) => return io::Error::other(error),
+    };
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let Some((name, arguments)) = arguments.split_first() else { return io::ErrorKind::InvalidInput.into() };
-    match std::env::current_exe() {
-        Ok(program) => Command::new(program).arg0(name).args(arguments).env(VARIABLE, path).exec(),
-        Err(error) => error,
-    }
+    Command::new(SELF).arg0(name).args(arguments).env(PATH, path).env(AGAIN, "1").exec()
 }
 
-/// Where the file lies, whatever links lead to it, that is mapped by a name that begins so.
-fn real_folder(name: &str) -> Option<PathBuf> {
+/// The file that is mapped and whose name begins so, by the path it was found at.
+fn mapped(name: &str) -> Option<PathBuf> {
     let is_it = |file: &OsStr| file.as_encoded_bytes().starts_with(name.as_bytes());
-    let found = host_code::find_mapped(|path| path.file_name().is_some_and(is_it))?;
-    found.canonicalize().ok()?.parent().map(Into::into)
+    host_code::find_mapped(|path: &Path| path.file_name().is_some_and(is_it))
 }

@@ -49,7 +49,7 @@ pub fn vet(wasm: &[u8], limits: &ModuleLimits) -> Result<(), Refusal> {
 }
 
 /// Part of the cache key: change it with anything that changes what the pass emits.
-pub(crate) const PASS_VERSION: &str = "meter 3";
+pub(crate) const PASS_VERSION: &str = "meter 4";
 
 /// Beginning of all import modules and exports that the pass adds.
 pub(crate) const RESERVED: &str = "tollgate:";
