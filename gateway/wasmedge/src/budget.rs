@@ -9,8 +9,8 @@
 //! before its time counts, and it is ended at a refill, so it may overshoot by one more. Slices
 //! start at [`FIRST_SLICE`] and then aim at a tenth of the budget by the pace measured so far.
 //! The clock is the thread's CPU time: a guest is not blamed for a busy machine. But that clock goes on while a
-//! hypervisor has the processor, and while the kernel handles packets of others in an interrupt. So a slice that
-//! took far longer than guest code takes is forgiven, once a call.
+//! hypervisor has the processor, and while the kernel handles packets of others in an interrupt. So what one slice
+//! of a call took beyond what guest code takes does not count: the worst one.
 
 use crate::trap::Trap;
 use rustix::time::ClockId;
@@ -65,8 +65,8 @@ struct Clock {
     owed: i64,
     /// Whether the guest has been told that little is left.
     told: bool,
-    /// Whether a slice that took too long was forgiven.
-    forgiven: bool,
+    /// The longest that a slice took beyond `takes`; it does not count.
+    stood: u64,
 }
 
 impl Budget {
@@ -116,13 +116,13 @@ impl Budget {
                 takes: FIRST_TAKES.saturating_add(allowance(debt)),
                 owed: debt,
                 told: false,
-                forgiven: false,
+                stood: 0,
             },
             Some(clock) => clock.next(now, debt, limit),
         };
         // Noted even if the call ends here, so that `end` forgives the debt.
         self.clock.set(Some(clock));
-        let (slice, spent) = (clock.slice, now.saturating_sub(clock.started));
+        let (slice, spent) = (clock.slice, clock.spent());
         let left = limit.saturating_sub(spent);
         if left == 0 || debt.unsigned_abs() > left.max(FIRST_SLICE as u64) {
             return Err(Trap::Budget { spent: Duration::from_nanos(spent) });
@@ -134,7 +134,8 @@ impl Budget {
     /// Whether three quarters of the time were gone at the last refill; true once for each call.
     pub(crate) fn take_low(&self) -> bool {
         let Some(clock) = self.clock.get().filter(|clock| !clock.told) else { return false };
-        let is_low = clock.last.saturating_sub(clock.started) >= low(self.limit.get());
+        let limit = self.limit.get();
+        let is_low = clock.spent() >= limit - limit / 4;
         if is_low {
             self.clock.set(Some(Clock { told: true, ..clock }));
         }
@@ -178,8 +179,9 @@ impl Clock {
     fn next(self, now: u64, debt: i64, limit: u64) -> Self {
         let elapsed = now.saturating_sub(self.last).max(1);
         let consumed = self.slice.saturating_add(self.owed).unsigned_abs().max(1);
-        let clock = Self { last: now, owed: debt, ..self.forgive(now, elapsed, limit) };
-        let left = limit.saturating_sub(now.saturating_sub(clock.started));
+        let stood = self.stood.max(elapsed.saturating_sub(self.takes));
+        let clock = Self { last: now, owed: debt, stood, ..self };
+        let left = limit.saturating_sub(clock.spent());
         let target = (limit / 10).min(left).max(1);
         let slice = u128::from(consumed) * u128::from(target) / u128::from(elapsed);
         let ceiling = self.slice.saturating_mul(GROWTH).clamp(FIRST_SLICE, LARGEST_SLICE);
@@ -191,25 +193,15 @@ impl Clock {
         Self { slice, takes: expected.saturating_add(allowance(debt)), ..clock }
     }
 
-    /// If the time is up, or so far that the guest would be told: without what the last slice took that no
-    /// guest code takes, the first time. As if the call had begun later.
-    fn forgive(self, now: u64, elapsed: u64, limit: u64) -> Self {
-        if self.forgiven || now.saturating_sub(self.started) < low(limit) {
-            return self;
-        }
-        let beyond = elapsed.saturating_sub(self.takes);
-        Self { started: self.started + beyond, forgiven: beyond > 0, ..self }
+    /// Time of the call up to the last refill that counts.
+    fn spent(self) -> u64 {
+        self.last.saturating_sub(self.started).saturating_sub(self.stood)
     }
 }
 
 /// Nanoseconds that `units` take at most, as a rule.
 const fn allowance(units: i64) -> u64 {
     units.unsigned_abs().saturating_mul(NANOS_PER_UNIT)
-}
-
-/// Of which part of a budget on little of it is left.
-const fn low(limit: u64) -> u64 {
-    limit - limit / 4
 }
 
 /// CPU time of this thread in nanoseconds.
@@ -264,7 +256,9 @@ mod tests {
                 budget.refill_at(-1, now).unwrap();
                 budget.take_low()
             };
-            assert_eq!([0, 7 * MS, 8 * MS, 9 * MS].map(told), [false, false, true, false]);
+            // A tenth of the budget each.
+            let when: Vec<_> = (0..10).filter(|ms| told(ms * MS)).collect();
+            assert_eq!(when, [8]);
             budget.end(0);
         }
     }
@@ -281,6 +275,24 @@ mod tests {
             budget.refill_at(-1, stalled).unwrap();
             assert!(matches!(budget.refill_at(-1, stalled + 50 * MS), Err(Trap::Budget { .. })));
             budget.end(0);
+        }
+    }
+
+    /// It may stand still early, long before the time is up.
+    #[test]
+    fn a_stretch_is_forgiven_whenever_it_was() {
+        let budget = Budget::new();
+        budget.begin(Duration::from_nanos(2 * MS));
+        let mut now = 0;
+        budget.refill_at(-1, now).unwrap();
+        now += MS / 10;
+        budget.refill_at(-1, now).unwrap();
+        now += 14 * MS / 10;
+        budget.refill_at(-1, now).unwrap();
+        for _ in 0..4 {
+            now += MS / 10;
+            budget.refill_at(-1, now).unwrap();
+            assert!(!budget.take_low(), "{now}");
         }
     }
 
