@@ -31,7 +31,8 @@ const GROWTH: i64 = 8;
 /// guest's, or was a host function's that does much for little: of those a call gains one slice.
 const NANOS_PER_UNIT: u64 = 4;
 
-/// The same for the first slice.
+/// The same for the first slice; but no more than a quarter of the budget, or what counts of a stretch in it would
+/// be the most of a short one.
 const FIRST_TAKES: u64 = FIRST_SLICE as u64 * NANOS_PER_UNIT;
 
 /// The same for other slices, as a multiple of what the one before them took.
@@ -113,7 +114,7 @@ impl Budget {
                 started: now,
                 last: now,
                 slice: FIRST_SLICE,
-                takes: FIRST_TAKES.saturating_add(allowance(debt)),
+                takes: FIRST_TAKES.min(limit / 4).saturating_add(allowance(debt)),
                 owed: debt,
                 told: false,
                 stood: 0,
@@ -293,6 +294,22 @@ mod tests {
             now += MS / 10;
             budget.refill_at(-1, now).unwrap();
             assert!(!budget.take_low(), "{now}");
+        }
+    }
+
+    /// Nor is a guest with a short budget told that little is left, for what it did not use.
+    #[test]
+    fn of_a_long_stretch_a_quarter_counts_at_most() {
+        for limit in [MS / 10, MS, 2 * MS, 10 * MS] {
+            let budget = Budget::new();
+            budget.begin(Duration::from_nanos(limit));
+            budget.refill_at(-1, 0).unwrap();
+            let mut now = 100 * MS;
+            budget.refill_at(-1, now).unwrap();
+            assert!(!budget.take_low(), "{limit}");
+            now += limit / 10;
+            budget.refill_at(-1, now).unwrap();
+            assert!(!budget.take_low(), "{limit}");
         }
     }
 
