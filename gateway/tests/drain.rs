@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 
 use rustix::process::Signal;
-use support::{Client, Gate, Gateway, Next, Options, Origin, get, response, wait_for};
+use support::{Client, Gate, Gateway, Next, Options, Origin, get, wait_for};
 
 fn forwarding(origin: &Origin, limits: &str) -> String {
     format!(
@@ -18,21 +18,6 @@ fn forwarding(origin: &Origin, limits: &str) -> String {
          - {{ match: {{ path: {{ exact: /here }} }}, respond: {{ status: 200, body: here }} }}\n",
         origin.address()
     )
-}
-
-/// An origin that answers when the gate opens; the other gate opens with the first request.
-fn holding() -> (Origin, Gate, Gate) {
-    let (arrived, gate) = (Gate::new(), Gate::new());
-    let origin = {
-        let (arrived, gate) = (arrived.clone(), gate.clone());
-        Origin::start(move |exchange| {
-            arrived.open();
-            gate.pass();
-            exchange.wire.send(response(200, &[], b"finished"))?;
-            Ok(Next::Keep)
-        })
-    };
-    (origin, arrived, gate)
 }
 
 /// A gateway with one request that waits for its upstream, told to end.
@@ -49,7 +34,7 @@ fn draining(origin: &Origin, arrived: &Gate, limits: &str, signal: Signal) -> (G
 #[test]
 fn what_runs_is_finished() {
     for signal in [Signal::TERM, Signal::INT] {
-        let (origin, arrived, gate) = holding();
+        let (origin, arrived, gate) = Origin::holding("finished");
         let (gateway, mut client) = draining(&origin, &arrived, "drain_timeout: 5m", signal);
         assert_eq!(gateway.admin_get("/readyz").status(), 503);
         assert_eq!(gateway.admin_get("/livez").status(), 200);
@@ -84,7 +69,7 @@ fn a_body_that_streams_is_finished() {
 
 #[test]
 fn new_connections_are_refused() {
-    let (origin, arrived, gate) = holding();
+    let (origin, arrived, gate) = Origin::holding("finished");
     let (gateway, mut client) = draining(&origin, &arrived, "drain_timeout: 5m", Signal::TERM);
     // Workers stop one after the other; when all have, there is nobody to connect to.
     wait_for("refusal", || TcpStream::connect(gateway.address()).err());
@@ -95,7 +80,7 @@ fn new_connections_are_refused() {
 
 #[test]
 fn idle_connections_are_closed() {
-    let (origin, arrived, gate) = holding();
+    let (origin, arrived, gate) = Origin::holding("finished");
     let gateway = Gateway::start(&forwarding(&origin, "drain_timeout: 5m"));
     let mut used = gateway.client();
     assert_eq!(used.ask(get("/here", &[])).text(), "here");
@@ -113,7 +98,7 @@ fn idle_connections_are_closed() {
 /// A head that never comes to its end has its own limit, also at the end.
 #[test]
 fn half_a_request_does_not_hold_the_gateway() {
-    let (origin, _, _) = holding();
+    let (origin, _, _) = Origin::holding("finished");
     let policy = forwarding(&origin, "drain_timeout: 5m, header_read_timeout: 300ms");
     let gateway = Gateway::start_with(&policy, &Options { workers: 1, ..Options::default() });
     let mut slow = gateway.client();
@@ -126,7 +111,7 @@ fn half_a_request_does_not_hold_the_gateway() {
 
 #[test]
 fn the_limit_cuts_what_does_not_end() {
-    let (origin, arrived, gate) = holding();
+    let (origin, arrived, gate) = Origin::holding("finished");
     let gateway = Gateway::start(&forwarding(&origin, "drain_timeout: 100ms"));
     let mut client = gateway.client();
     client.send(get("/", &[]));
@@ -141,7 +126,7 @@ fn the_limit_cuts_what_does_not_end() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let (origin, arrived, gate) = holding();
+    let (origin, arrived, gate) = Origin::holding("finished");
     let (gateway, mut client) = draining(&origin, &arrived, "drain_timeout: 5m", Signal::TERM);
     gateway.signal(Signal::INT);
     client.assert_closed();

@@ -135,16 +135,7 @@ fn a_response_body_holds_its_generation() {
 /// Sixteen old generations may serve their last requests; what is older is cut, and counted.
 #[test]
 fn the_oldest_of_too_many_generations_are_cut() {
-    let (arrived, gate) = (Gate::new(), Gate::new());
-    let origin = {
-        let (arrived, gate) = (arrived.clone(), gate.clone());
-        Origin::start(move |exchange| {
-            arrived.open();
-            gate.pass();
-            exchange.wire.send(response(200, &[], b"late"))?;
-            Ok(Next::Keep)
-        })
-    };
+    let (origin, arrived, gate) = Origin::holding("late");
     let policy = |version: u64| with_a_route_aside(&origin, "v1", &format!("v{version}"));
     let gateway = start(&policy(1));
     let mut waiting: Vec<Client> = Vec::new();

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Gate, Gateway, Next, Options, Origin, get, post, response, upstream, wait_for};
+use crate::support::{Client, Gateway, Options, Origin, get, post, upstream, wait_for};
 
 const PARKED: &str = "tollgate_client_connections_parked";
 const ACTIVE: &str = "tollgate_client_connections_active";
@@ -153,16 +153,7 @@ fn it_counts_as_open() {
 
 #[test]
 fn a_drain_closes_it_at_once() {
-    let (arrived, gate) = (Gate::new(), Gate::new());
-    let origin = {
-        let (arrived, gate) = (arrived.clone(), gate.clone());
-        Origin::start(move |exchange| {
-            arrived.open();
-            gate.pass();
-            exchange.wire.send(response(200, &[], b"finished"))?;
-            Ok(Next::Keep)
-        })
-    };
+    let (origin, arrived, gate) = Origin::holding("finished");
     let gateway = start(&origin, "drain_timeout: 5m");
     let mut idle = parked(&gateway);
     let mut busy = gateway.client();

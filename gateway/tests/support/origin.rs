@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use super::DEADLINE;
+use super::gate::Gate;
 use super::message::{Message, Wire};
 
 /// An upstream. It accepts for as long as the test process lives.
@@ -95,6 +96,19 @@ impl Origin {
             exchange.wire.send(answer)?;
             Ok(Next::Keep)
         })
+    }
+
+    /// Answers with `body` when the second gate opens; the first opens with the first request.
+    pub fn holding(body: &'static str) -> (Self, Gate, Gate) {
+        let (arrived, gate) = (Gate::new(), Gate::new());
+        let (here, there) = (arrived.clone(), gate.clone());
+        let origin = Self::start(move |exchange| {
+            here.open();
+            there.pass();
+            exchange.wire.send(response(200, &[], body.as_bytes()))?;
+            Ok(Next::Keep)
+        });
+        (origin, arrived, gate)
     }
 
     /// For `endpoints` in a policy.
