@@ -7,7 +7,9 @@
 //!
 //! How exact: the clock starts at the first refill of a call, so a call may run for one slice
 //! before its time counts, and it is ended at a refill, so it may overshoot by one more. Slices
-//! start at [`FIRST_SLICE`] and then aim at a tenth of the budget by the pace measured so far.
+//! start at [`FIRST_SLICE`] and then aim at a tenth of the budget by the pace measured so far. Whatever a guest
+//! does to look quicker than it is, a call of a unit a nanosecond or more ends within three times its budget and
+//! two first slices.
 //! The clock is the thread's CPU time: a guest is not blamed for a busy machine. But that clock goes on while a
 //! hypervisor has the processor, and while the kernel handles packets of others in an interrupt. So what one slice
 //! of a call took beyond what guest code takes does not count: the worst one.
@@ -38,8 +40,9 @@ const FIRST_TAKES: u64 = FIRST_SLICE as u64 * NANOS_PER_UNIT;
 /// The same for other slices, as a multiple of what the one before them took.
 const VARIANCE: u64 = 4;
 
-/// Units that the quickest code uses in a nanosecond; those that are charged and not done among them.
-const UNITS_PER_NANO_MAX: u64 = 32;
+/// Units a nanosecond that a slice is made for at most. Quicker code is looked at more often, that is all; what only
+/// looks quicker cannot run much longer than its budget.
+const UNITS_PER_NANO_MAX: u64 = 8;
 
 /// No slice is larger, whatever the clock says: the counter must not wrap.
 const LARGEST_SLICE: i64 = 1 << 40;
@@ -324,11 +327,28 @@ mod tests {
             slice = budget.refill_at(-1, now).unwrap();
             now += 1;
         }
-        // A fifth of a millisecond is the target: at a unit a nanosecond this one takes 6.4.
-        assert_eq!(slice, 6_400_000);
-        now += slice as u64;
-        assert!(matches!(budget.refill_at(-1, now), Ok(0..=6_400_000) | Err(Trap::Budget { .. })));
-        assert!(matches!(budget.refill_at(-1, now + 2 * MS), Err(Trap::Budget { .. })));
+        // A fifth of a millisecond is the target: at a unit a nanosecond this one takes 1.6.
+        assert_eq!(slice, 1_600_000);
+    }
+
+    proptest::proptest! {
+        /// Whatever the pace of each slice, from a unit a nanosecond up.
+        #[test]
+        fn no_pace_gets_much_more_than_the_budget(
+            limit in 100_000_u64..1_000_000_000,
+            paces in proptest::collection::vec(0_u32..20, 1..64),
+        ) {
+            let budget = Budget::new();
+            budget.begin(Duration::from_nanos(limit));
+            let (mut now, mut paces) = (0, paces.into_iter().cycle());
+            for _ in 0..1_000_000 {
+                let Ok(slice) = budget.refill_at(-1, now) else { break };
+                let pace = 1_u64 << paces.next().unwrap_or(0);
+                now += slice as u64 / pace + 1;
+            }
+            proptest::prop_assert!(budget.refill_at(-1, now).is_err(), "it goes on after {now}");
+            proptest::prop_assert!(now <= 3 * limit + 2 * FIRST_SLICE as u64, "{now} ns of {limit}");
+        }
     }
 
     #[test]

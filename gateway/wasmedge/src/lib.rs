@@ -24,7 +24,9 @@
 //! guest counts fuel; the clock is read only when a slice of fuel is spent. It starts at the
 //! first refill of a call, so a call may have run for a slice (400 000 units, 50 to 300 µs as a
 //! rule) that is not counted, and may overshoot by a slice, which is about a tenth of the budget.
-//! Calls that stay within what an earlier one left of its slice read no clock.
+//! Calls that stay within what an earlier one left of its slice read no clock. What the worst slice of a call
+//! took beyond what guest code takes does not count: a hypervisor had the processor, or an interrupt. `budget` says
+//! how much longer than its budget a guest can run so.
 //!
 //! A guest that exports `tollgate_on_budget_low` (no parameters, no results) is told, by a nested call of
 //! it, when three quarters of a budget are gone: an interpreter can then end its script by itself.
