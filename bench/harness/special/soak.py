@@ -46,7 +46,6 @@ def run(opts, folder: Path) -> dict:
     return result(table("Soak", ["", ""], rows), headline=headline, failed=answer.errors, series=series, axes=["s", "MiB"])
 
 
-
 def troubles(peer: Peer) -> list[str]:
     """What the gateway has counted that could be a failed request: series above zero."""
     with urllib.request.urlopen(f"http://{peer.admin}/metrics") as answer:
